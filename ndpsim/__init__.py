@@ -1,0 +1,1 @@
+"""Cycle-level simulator of GPUs with near-data-processing memory running MoE inference."""

@@ -1,0 +1,1 @@
+"""Work to be done: model dimensions, operators, number formats and routing traces."""

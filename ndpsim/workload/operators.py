@@ -1,0 +1,116 @@
+"""Operators of a transformer layer: what each computes and moves.
+
+Shapes only: no device, no time. One multiply-accumulate is 2 FLOP. Byte counts are compulsory
+traffic: every operand read once, every result written once.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ndpsim.units import ceil_div
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A number format: bits per element, plus a scale shared by a group of elements (0: none)."""
+
+    name: str
+    bits: int
+    group: int = 0
+    scale_bits: int = 0
+
+    def bytes_for(self, n_elements: int) -> int:
+        """Bytes of `n_elements` with their group scales, rounded up to whole bytes."""
+        n_scales = ceil_div(n_elements, self.group) if self.group else 0
+        return ceil_div(n_elements * self.bits + n_scales * self.scale_bits, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Gemm:
+    """C[m, n] = A[m, k] x W[n, k]^T; weights in `weight`, activations in and out in `activation`."""
+
+    name: str
+    m: int
+    n: int
+    k: int
+    weight: Format
+    activation: Format
+
+    @property
+    def flop(self) -> int:
+        """2 m n k."""
+        return 2 * self.m * self.n * self.k
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of W."""
+        return self.weight.bytes_for(self.n * self.k)
+
+    @property
+    def n_bytes(self) -> int:
+        """W, A and C once each."""
+        return self.weight_bytes + self.activation.bytes_for(self.m * (self.k + self.n))
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Scaled dot-product attention over the KV cache.
+
+    `n_query` new tokens in each of `batch` sequences attend causally to `context` tokens (which include
+    the new ones). A key has `head_dim_qk` elements, a value `head_dim_v`; `cache_elements` are what the
+    cache holds per token (all KV heads; for MLA the latent and the rotary key).
+    """
+
+    name: str
+    batch: int
+    n_query: int
+    context: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim_qk: int
+    head_dim_v: int
+    cache_elements: int
+    cache: Format
+    activation: Format
+
+    @property
+    def n_scores(self) -> int:
+        """Query-key pairs under the causal mask, over all heads."""
+        past = self.context - self.n_query
+        pairs = self.n_query * past + self.n_query * (self.n_query + 1) // 2
+        return self.batch * self.n_heads * pairs
+
+    @property
+    def flop(self) -> int:
+        """2 (head_dim_qk + head_dim_v) per query-key pair; softmax is not counted."""
+        return 2 * self.n_scores * (self.head_dim_qk + self.head_dim_v)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the KV cache that is read."""
+        return self.cache.bytes_for(self.batch * self.context * self.cache_elements)
+
+    @property
+    def n_bytes(self) -> int:
+        """Cache, queries and outputs once each."""
+        per_token = self.n_heads * (self.head_dim_qk + self.head_dim_v)
+        return self.cache_bytes + self.activation.bytes_for(self.batch * self.n_query * per_token)
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """A pass over memory with little arithmetic: norm, activation, rotary, softmax, sum, gather."""
+
+    name: str
+    n_read: int
+    n_written: int
+    flop: int
+    activation: Format
+
+    @property
+    def n_bytes(self) -> int:
+        """Elements read and written, once each."""
+        return self.activation.bytes_for(self.n_read + self.n_written)
+
+
+Operator: TypeAlias = Gemm | Attention | Elementwise
