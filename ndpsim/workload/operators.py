@@ -27,7 +27,7 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Gemm:
-    """C[m, n] = A[m, k] x W[n, k]^T; weights in `weight`, activations in and out in `activation`."""
+    """C[m, n] = A[m, k] x W[n, k]^T; W in format `weight`, A and C in format `activation`."""
 
     name: str
     m: int
@@ -56,9 +56,9 @@ class Gemm:
 class Attention:
     """Scaled dot-product attention over the KV cache.
 
-    `n_query` new tokens in each of `batch` sequences attend causally to `context` tokens (which include
-    the new ones). A key has `head_dim_qk` elements, a value `head_dim_v`; `cache_elements` are what the
-    cache holds per token (all KV heads; for MLA the latent and the rotary key).
+    `n_query` new tokens in each of `batch` sequences attend causally to `context` tokens (which
+    include the new ones). A key has `head_dim_qk` elements, a value `head_dim_v`; `cache_elements`
+    are what the cache holds per token (all KV heads; for MLA the latent and the rotary key).
     """
 
     name: str
