@@ -1,0 +1,154 @@
+"""Pydantic's faults as one line: where, what, expected, nearest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from ndpsim.errors import ConfigError, nearest
+from ndpsim.spec.expand import below, choose, expected
+from ndpsim.spec.model import Spec
+from ndpsim.spec.presets import preset_names
+from ndpsim.spec.tree import Location, Node, Step, dotted
+
+MAX_SHOWN = 60
+"""Characters of a value that an error line repeats."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in the tree a fault of pydantic lies."""
+
+    location: Location
+    node: Node
+    """The node at `location`, or the nearest one above it."""
+    annotation: Any
+    parent: type[Spec] | None
+    """The spec that should know the last step of `location`."""
+
+
+def explain(spec_type: type[Spec], tree: Node, error: ValidationError) -> ConfigError:
+    """The first fault as a `ConfigError`; others are counted."""
+    faults = [
+        (place, dict(fault))
+        for fault in error.errors(include_url=False)
+        if (place := _place(spec_type, tree, fault["loc"])) is not None
+    ]
+    if not faults:
+        place = _Place((), tree, spec_type, spec_type)
+        faults = [(place, dict(error.errors(include_url=False)[0]))]
+    place, fault = faults[0]
+    path = dotted(place.location)
+    what = _message(place, fault)
+    more = len({p.location for p, _ in faults} - {place.location})
+    return ConfigError(
+        place.node.origin.where,
+        (f"{path}: " if path else "") + what + (f" (and {more} more)" if more else ""),
+    )
+
+
+def _place(spec_type: type[Spec], tree: Node, loc: Sequence[Step]) -> _Place | None:
+    """Follows a fault's path, passing over the union members that pydantic names in it.
+
+    None if it lies in a member of a union that the node is not meant for.
+    """
+    annotation: Any = spec_type
+    node: Node | None = tree
+    deepest, location = tree, ()
+    parent: type[Spec] | None = None
+    for step in loc:
+        specs = expected(annotation).specs
+        spec = choose(specs, node)
+        names = {member.__name__ for member in specs}
+        if step in names and not (spec and step in spec.model_fields):
+            if spec is None or step != spec.__name__:
+                return None
+            continue
+        child = node.child(step) if node is not None else None
+        inner = below(annotation, node, step)
+        is_field = spec is not None and step in spec.model_fields
+        if child is None and inner is None and not is_field and not _is_missing(spec, step):
+            continue
+        parent = spec
+        annotation, node = inner, child
+        location = (*location, step)
+        deepest = child or deepest
+    return _Place(location, deepest, annotation, parent)
+
+
+def _is_missing(spec: type[Spec] | None, step: Step) -> bool:
+    return spec is not None and step in spec.model_fields
+
+
+def _message(place: _Place, fault: Mapping[str, Any]) -> str:
+    kind = fault["type"]
+    context = fault.get("ctx", {})
+    if kind == "extra_forbidden":
+        return _unknown_field(place)
+    if kind == "missing":
+        return f"missing{_meaning(place)}"
+    if kind in ("model_type", "model_attributes_type", "dataclass_type"):
+        return f"expected {_spec_form(place)}, got {_shown(fault['input'])}"
+    if kind == "value_error":
+        return _one_line(str(context["error"]))
+    if kind in ("literal_error", "enum"):
+        return _unknown_choice(fault)
+    text = _one_line(fault["msg"])
+    text = text[:1].lower() + text[1:]
+    for old, new in (
+        ("input should have ", "must have "),
+        ("input should be a valid integer", "expected a whole number"),
+        ("input should be a valid number", "expected a number"),
+        ("input should be a valid string", "expected text"),
+        ("input should be a valid boolean", "expected true or false"),
+        ("input should be a valid tuple", "expected a list"),
+        ("input should be a valid dictionary", "expected a mapping"),
+        ("input should be greater", "must be greater"),
+        ("input should be less", "must be less"),
+        ("input should be ", "expected "),
+    ):
+        text = text.replace(old, new)
+    return f"{text}, got {_shown(fault['input'])}"
+
+
+def _unknown_field(place: _Place) -> str:
+    known = sorted(place.parent.model_fields) if place.parent else []
+    hint = nearest(str(place.location[-1]), known)
+    return f"unknown field{hint}" if hint else f"unknown field; known: {', '.join(known)}"
+
+
+def _unknown_choice(fault: Mapping[str, Any]) -> str:
+    choices = str(fault["ctx"]["expected"])
+    names = choices.replace(" or ", ", ").replace("'", "").split(", ")
+    return f"expected {choices}, got {_shown(fault['input'])}{nearest(str(fault['input']), names)}"
+
+
+def _meaning(place: _Place) -> str:
+    info = place.parent.model_fields.get(str(place.location[-1])) if place.parent else None
+    return f"; {_one_line(info.description)}" if info is not None and info.description else ""
+
+
+def _spec_form(place: _Place) -> str:
+    specs = expected(place.annotation).specs
+    kinds = [spec.preset_kind for spec in specs if spec.preset_kind]
+    names = [name for kind in kinds for name in preset_names(kind)]
+    if names:
+        return f"a {kinds[0]} preset ({', '.join(names)}) or a mapping of fields"
+    return "a mapping of fields"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = f"'{value}'" if isinstance(value, str) else str(value).lower()
+    text = _one_line(text)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
