@@ -52,6 +52,11 @@ class Gemm:
         return self.weight_bytes + self.activation.bytes_for(self.m * (self.k + self.n))
 
 
+def _triangle(n: int) -> int:
+    """1 + 2 + ... + n."""
+    return n * (n + 1) // 2
+
+
 @dataclass(frozen=True, slots=True)
 class Attention:
     """Scaled dot-product attention over the KV cache.
@@ -72,13 +77,23 @@ class Attention:
     cache_elements: int
     cache: Format
     activation: Format
+    window: int = 0
 
     @property
     def n_scores(self) -> int:
-        """Query-key pairs under the causal mask, over all heads."""
-        past = self.context - self.n_query
-        pairs = self.n_query * past + self.n_query * (self.n_query + 1) // 2
+        """Query-key pairs under the causal mask and the window, over all heads."""
+        pairs = _triangle(self.context) - _triangle(self.context - self.n_query)
+        if self.window:
+            cut = max(0, self.context - self.window)
+            pairs -= _triangle(cut) - _triangle(max(0, cut - self.n_query))
         return self.batch * self.n_heads * pairs
+
+    @property
+    def n_tokens_read(self) -> int:
+        """Tokens of the cache that some query of a sequence sees."""
+        if not self.window:
+            return self.context
+        return min(self.context, self.window + self.n_query - 1)
 
     @property
     def flop(self) -> int:
@@ -88,7 +103,7 @@ class Attention:
     @property
     def cache_bytes(self) -> int:
         """Bytes of the KV cache that is read."""
-        return self.cache.bytes_for(self.batch * self.context * self.cache_elements)
+        return self.cache.bytes_for(self.batch * self.n_tokens_read * self.cache_elements)
 
     @property
     def n_bytes(self) -> int:

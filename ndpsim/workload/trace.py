@@ -139,7 +139,7 @@ def read_trace(path: Path | str, sequences: Iterable[int] | None = None) -> Trac
             table = file.read_row_groups(groups, columns=columns)
     except FileNotFoundError:
         raise TraceError(where, "no such file") from None
-    except (pa.ArrowException, OSError, MemoryError, OverflowError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
         raise TraceError(where, f"is not a readable Parquet file: {_one_line(error)}") from error
     trace = _from_table(where, info, table)
     _check(where, trace)

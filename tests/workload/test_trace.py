@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ndpsim.errors import TraceError
@@ -19,6 +21,8 @@ from ndpsim.workload.trace import (
     trace_digest,
     write_trace,
 )
+
+Values: TypeAlias = npt.NDArray[Any]
 
 
 def make_trace(
@@ -112,13 +116,15 @@ def spoil(path: Path, what: str) -> None:
     info = json.loads(table.schema.metadata[METADATA_KEY])
     n = table.num_rows
 
-    def ints(name: str) -> np.ndarray:
-        return columns[name].to_numpy().copy()
+    def ints(name: str) -> Values:
+        values: Values = columns[name].to_numpy()
+        return values.copy()
 
-    def ids() -> np.ndarray:
-        return columns["experts"].combine_chunks().flatten().to_numpy().copy()
+    def ids() -> Values:
+        values: Values = columns["experts"].combine_chunks().flatten().to_numpy()
+        return values.copy()
 
-    def as_list(values: np.ndarray, size: int) -> pa.Array:
+    def as_list(values: Values, size: int) -> pa.Array:
         return pa.FixedSizeListArray.from_arrays(pa.array(values), size)
 
     raw: bytes | None = None
@@ -248,6 +254,7 @@ def test_a_file_that_is_no_trace_is_one_clear_line(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @given(at=st.integers(0, 10**6), value=st.integers(0, 255))
+@example(at=726, value=128)
 def test_a_flipped_byte_never_escapes_as_another_error(
     at: int, value: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
