@@ -1,15 +1,17 @@
 """A bounded memory before pure functions: the arguments are the key.
 
-A remembered function has the form ``function(memo, *frozen_values) -> frozen_value`` and reads nothing
-else; `memo` is passed on so that it may remember what it calls. Nobody but the caller knows which kind
-of memory was handed down.
+A remembered function has the form ``function(memo, *frozen_values) -> frozen_value`` and reads
+nothing else; `memo` is passed on so that it may remember what it calls. Nobody but the caller knows
+which kind of memory was handed down.
 """
 
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_ABSENT: Final = object()
 
 
 class Memo:
@@ -17,31 +19,42 @@ class Memo:
 
     def __init__(self, limit: int = 1 << 18) -> None:
         self._limit = limit
-        self._tables: dict[str, dict[Any, Any]] = {}
-        self.calls: dict[str, int] = {}
+        self._tables: dict[Callable[..., Any], dict[Any, Any]] = {}
+        self._calls: dict[Callable[..., Any], int] = {}
+        self._computed: dict[Callable[..., Any], int] = {}
 
     def __call__(
         self, function: "Callable[Concatenate[Memo, P], R]", *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """`function(self, *args)`, computed at most once while remembered."""
-        assert not kwargs
-        name = f"{function.__module__}.{function.__qualname__}"
-        self.calls[name] = self.calls.get(name, 0) + 1
-        table = self._tables.setdefault(name, {})
-        try:
-            return table[args]  # type: ignore[no-any-return]
-        except KeyError:
-            result = function(self, *args)
+        if kwargs:
+            raise TypeError(
+                "a remembered function takes positional arguments only: they are its key"
+            )
+        self._calls[function] = self._calls.get(function, 0) + 1
+        table = self._tables.setdefault(function, {})
+        remembered = table.get(args, _ABSENT)
+        if remembered is not _ABSENT:
+            return remembered  # type: ignore[no-any-return]
+        result = self._compute(function, *args)
         if len(table) >= self._limit:
             del table[next(iter(table))]
         table[args] = result
         return result
 
+    def _compute(self, function: Callable[..., R], *args: object) -> R:
+        self._computed[function] = self._computed.get(function, 0) + 1
+        return function(self, *args)
+
     def stats(self) -> dict[str, dict[str, int]]:
-        """Per function: how often it was asked and how many distinct results are held."""
+        """Per function: how often it was asked, how often computed, how many results are held."""
         return {
-            name: {"calls": calls, "distinct": len(self._tables.get(name, {}))}
-            for name, calls in sorted(self.calls.items())
+            _name(function): {
+                "calls": calls,
+                "computed": self._computed.get(function, 0),
+                "distinct": len(self._tables.get(function, ())),
+            }
+            for function, calls in sorted(self._calls.items(), key=lambda item: _name(item[0]))
         }
 
 
@@ -52,6 +65,13 @@ class NoMemo(Memo):
         self, function: Callable[Concatenate[Memo, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """`function(self, *args)`, computed now."""
-        name = f"{function.__module__}.{function.__qualname__}"
-        self.calls[name] = self.calls.get(name, 0) + 1
-        return function(self, *args)
+        if kwargs:
+            raise TypeError(
+                "a remembered function takes positional arguments only: they are its key"
+            )
+        self._calls[function] = self._calls.get(function, 0) + 1
+        return self._compute(function, *args)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"

@@ -1,7 +1,8 @@
 """Quantities with units, and the one place where clocks become picoseconds.
 
-Inside ndpsim a quantity is an ``int`` of its base unit: picoseconds, bytes, bytes per second, hertz,
-FLOP per second, femtojoules, microwatts. A text that no such integer can hold exactly is refused.
+Inside ndpsim a quantity is an ``int`` of its base unit: picoseconds, bytes, bytes per second,
+hertz, FLOP per second, femtojoules, microwatts. A text that no such integer can hold exactly is
+refused.
 """
 
 import re
@@ -28,21 +29,32 @@ UNITS: Final[dict[str, dict[str, Fraction]]] = {
         "s": Fraction(PS_PER_S),
     },
     "size": _scaled("B", binary=True),
-    "bandwidth": _scaled("B/s", binary=True) | {
-        p + "b/s": Fraction(s, 8) for p, s in _SI.items()
-    },
+    "bandwidth": _scaled("B/s", binary=True) | {p + "b/s": Fraction(s, 8) for p, s in _SI.items()},
     "frequency": _scaled("Hz"),
     "flop rate": _scaled("FLOP/s"),
     "energy": {
-        "fJ": Fraction(1), "pJ": Fraction(10**3), "nJ": Fraction(10**6), "uJ": Fraction(10**9),
+        "fJ": Fraction(1),
+        "pJ": Fraction(10**3),
+        "nJ": Fraction(10**6),
+        "uJ": Fraction(10**9),
+        "mJ": Fraction(10**12),
+        "J": Fraction(10**15),
     },
     "energy per bit": {"fJ/bit": Fraction(1), "pJ/bit": Fraction(10**3)},
     "energy per FLOP": {"fJ/FLOP": Fraction(1), "pJ/FLOP": Fraction(10**3)},
-    "power": {"uW": Fraction(1), "mW": Fraction(10**3), "W": Fraction(10**6), "kW": Fraction(10**9)},
+    "power": {
+        "uW": Fraction(1),
+        "mW": Fraction(10**3),
+        "W": Fraction(10**6),
+        "kW": Fraction(10**9),
+    },
 }
 """Dimension -> unit -> how many base units it is worth."""
 
-_QUANTITY: Final = re.compile(r"([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([A-Za-z/]+)")
+_QUANTITY: Final = re.compile(r"([+-]?\d{1,40}(?:\.\d{1,40})?(?:[eE][+-]?\d{1,2})?)\s*([A-Za-z/]+)")
+_LARGEST: Final = 2**63 - 1
+_DECIMALS: Final = 6
+"""Digits behind the point that a formatted quantity has at most."""
 
 
 def parse_quantity(text: str, dimension: str) -> int:
@@ -54,16 +66,22 @@ def parse_quantity(text: str, dimension: str) -> int:
     Raises
     ------
     ValueError
-        A bare number, an unknown unit, or a value the base unit cannot hold exactly.
+        A bare number, an unknown unit, or a value that 64 bits of the base unit cannot hold
+        exactly.
     """
     units = UNITS[dimension]
-    allowed = f"a {dimension} such as '1 {next(iter(units))}' (units: {', '.join(units)})"
+    shown = text if len(text) <= 60 else text[:57] + "..."
     match = _QUANTITY.fullmatch(text.strip())
     if match is None or match[2] not in units:
-        raise ValueError(f"expected {allowed}, got '{text}'")
+        example = f"'1 {_base_unit(dimension)}'"
+        raise ValueError(
+            f"expected a {dimension} such as {example} (units: {', '.join(units)}), got '{shown}'"
+        )
     value = Fraction(match[1]) * units[match[2]]
     if value.denominator != 1:
-        raise ValueError(f"'{text}' is not a whole number of {_base_unit(dimension)}")
+        raise ValueError(f"'{shown}' is not a whole number of {_base_unit(dimension)}")
+    if abs(value) > _LARGEST:
+        raise ValueError(f"'{shown}' is more than 64 bits of {_base_unit(dimension)} hold")
     return value.numerator
 
 
@@ -74,9 +92,10 @@ def format_quantity(value: int, dimension: str) -> str:
     ('13.75 ns', '24 GiB')
     """
     texts = [
-        f"{_decimal(Fraction(value) / scale)} {unit}"
+        f"{number} {unit}"
         for unit, scale in UNITS[dimension].items()
-        if _has_short_decimal(Fraction(value) / scale)
+        if not unit.endswith("b/s")
+        if (number := _decimal(Fraction(value) / scale)) is not None
     ]
     return min(texts, key=lambda text: (len(text), text))
 
@@ -85,14 +104,14 @@ def _base_unit(dimension: str) -> str:
     return next(unit for unit, scale in UNITS[dimension].items() if scale == 1)
 
 
-def _has_short_decimal(value: Fraction) -> bool:
-    return (10**6) % value.denominator == 0
-
-
-def _decimal(value: Fraction) -> str:
-    if value.denominator == 1:
-        return str(value.numerator)
-    return f"{float(value):.6f}".rstrip("0") if value < 10**9 else str(float(value))
+def _decimal(value: Fraction) -> str | None:
+    """The exact decimal, or None if it needs more digits than a reader wants."""
+    scaled = value * 10**_DECIMALS
+    if scaled.denominator != 1:
+        return None
+    whole, decimals = divmod(abs(scaled.numerator), 10**_DECIMALS)
+    sign = "-" if value < 0 else ""
+    return f"{sign}{whole}.{decimals:0{_DECIMALS}d}".rstrip("0").rstrip(".")
 
 
 def ceil_div(numerator: int, denominator: int) -> int:

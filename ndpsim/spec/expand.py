@@ -1,13 +1,15 @@
 """Presets and overrides: a tree as written becomes the tree of all its values.
 
-The types of a `Spec` say where a preset may be named. A later value wins: preset, then what is written
-beside ``preset:``, then ``--set``.
+The types of a `Spec` say where a preset may be named. A later value wins: preset, then what is
+written beside ``preset:``, then ``--set``.
 """
 
 import os.path
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -100,7 +102,8 @@ def choose(specs: Sequence[type[Spec]], node: Node | None) -> type[Spec] | None:
     return max(candidates, key=lambda spec: len(spec.model_fields.keys() & node.value.keys()))
 
 
-def _tags(spec: type[Spec]) -> dict[str, tuple[Any, ...]]:
+def tags_of(spec: type[Spec]) -> dict[str, tuple[Any, ...]]:
+    """Fields that take one of a few literals, which tell the members of a union apart."""
     return {
         name: get_args(info.annotation)
         for name, info in spec.model_fields.items()
@@ -109,7 +112,7 @@ def _tags(spec: type[Spec]) -> dict[str, tuple[Any, ...]]:
 
 
 def _tag_fits(spec: type[Spec], node: Node) -> bool:
-    tags = {name: values for name, values in _tags(spec).items() if name in node.value}
+    tags = {name: values for name, values in tags_of(spec).items() if name in node.value}
     return bool(tags) and all(node.value[name].value in values for name, values in tags.items())
 
 
@@ -171,7 +174,8 @@ class Expander:
             return Node(items, node.origin)
         if not node.is_mapping:
             raise ConfigError(
-                value.origin.where, f"{dotted(location)}: a single value; it has no '{key}' below it"
+                value.origin.where,
+                f"{dotted(location)}: a single value; it has no '{key}' below it",
             )
         inner = below(annotation, node, key)
         start = node.child(key)
@@ -208,7 +212,7 @@ class Expander:
             raise ConfigError(preset.fields.origin.where, f"presets build on each other: {chain}")
         self.used.append(preset.label)
         self._stack.append(preset.label)
-        tree = self.expand(Union[tuple(specs)], preset.fields)
+        tree = self.expand(reduce(or_, specs), preset.fields)
         self._stack.pop()
         if any("name" in spec.model_fields for spec in specs) and "name" not in preset.fields.value:
             label = Origin(preset.fields.origin.where, source=f"preset {preset.label}")

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ndpsim.errors import ConfigError, nearest
-from ndpsim.spec.expand import below, choose, expected
+from ndpsim.spec.expand import below, choose, expected, tags_of
 from ndpsim.spec.model import Spec
 from ndpsim.spec.presets import preset_names
 from ndpsim.spec.tree import Location, Node, Step, dotted
@@ -26,18 +26,20 @@ class _Place:
     annotation: Any
     parent: type[Spec] | None
     """The spec that should know the last step of `location`."""
+    union: tuple[type[Spec], ...] = ()
+    """All specs that the parent might have been."""
 
 
 def explain(spec_type: type[Spec], tree: Node, error: ValidationError) -> ConfigError:
     """The first fault as a `ConfigError`; others are counted."""
     faults = [
-        (place, dict(fault))
-        for fault in error.errors(include_url=False)
+        (place, fault)
+        for fault in map(_with_tag, error.errors(include_url=False))
         if (place := _place(spec_type, tree, fault["loc"])) is not None
     ]
     if not faults:
         place = _Place((), tree, spec_type, spec_type)
-        faults = [(place, dict(error.errors(include_url=False)[0]))]
+        faults = [(place, _with_tag(error.errors(include_url=False)[0]))]
     place, fault = faults[0]
     path = dotted(place.location)
     what = _message(place, fault)
@@ -48,6 +50,19 @@ def explain(spec_type: type[Spec], tree: Node, error: ValidationError) -> Config
     )
 
 
+def _with_tag(fault: Mapping[str, Any]) -> dict[str, Any]:
+    """A wrong tag of a union, as a fault of the tag's own field."""
+    if fault["type"] != "union_tag_invalid":
+        return dict(fault)
+    context = fault["ctx"]
+    return {
+        "type": "literal_error",
+        "loc": (*fault["loc"], str(context["discriminator"]).strip("'")),
+        "input": context["tag"],
+        "ctx": {"expected": context["expected_tags"]},
+    }
+
+
 def _place(spec_type: type[Spec], tree: Node, loc: Sequence[Step]) -> _Place | None:
     """Follows a fault's path, passing over the union members that pydantic names in it.
 
@@ -55,8 +70,10 @@ def _place(spec_type: type[Spec], tree: Node, loc: Sequence[Step]) -> _Place | N
     """
     annotation: Any = spec_type
     node: Node | None = tree
-    deepest, location = tree, ()
+    deepest = tree
+    location: Location = ()
     parent: type[Spec] | None = None
+    union: tuple[type[Spec], ...] = ()
     for step in loc:
         specs = expected(annotation).specs
         spec = choose(specs, node)
@@ -68,17 +85,13 @@ def _place(spec_type: type[Spec], tree: Node, loc: Sequence[Step]) -> _Place | N
         child = node.child(step) if node is not None else None
         inner = below(annotation, node, step)
         is_field = spec is not None and step in spec.model_fields
-        if child is None and inner is None and not is_field and not _is_missing(spec, step):
-            continue
-        parent = spec
+        if child is None and inner is None and not is_field:
+            continue  # the tag of a union
+        parent, union = spec, specs
         annotation, node = inner, child
         location = (*location, step)
         deepest = child or deepest
-    return _Place(location, deepest, annotation, parent)
-
-
-def _is_missing(spec: type[Spec] | None, step: Step) -> bool:
-    return spec is not None and step in spec.model_fields
+    return _Place(location, deepest, annotation, parent, union)
 
 
 def _message(place: _Place, fault: Mapping[str, Any]) -> str:
@@ -93,7 +106,11 @@ def _message(place: _Place, fault: Mapping[str, Any]) -> str:
     if kind == "value_error":
         return _one_line(str(context["error"]))
     if kind in ("literal_error", "enum"):
-        return _unknown_choice(fault)
+        return _unknown_choice(place, fault["input"], str(context["expected"]))
+    if kind == "union_tag_not_found":
+        tag = str(context["discriminator"]).strip("'")
+        tags = [t for s in expected(place.annotation).specs for t in tags_of(s).get(tag, ())]
+        return f"missing {tag}; one of {', '.join(tags)}"
     text = _one_line(fault["msg"])
     text = text[:1].lower() + text[1:]
     for old, new in (
@@ -118,10 +135,15 @@ def _unknown_field(place: _Place) -> str:
     return f"unknown field{hint}" if hint else f"unknown field; known: {', '.join(known)}"
 
 
-def _unknown_choice(fault: Mapping[str, Any]) -> str:
-    choices = str(fault["ctx"]["expected"])
+def _unknown_choice(place: _Place, got: Any, choices: str) -> str:
     names = choices.replace(" or ", ", ").replace("'", "").split(", ")
-    return f"expected {choices}, got {_shown(fault['input'])}{nearest(str(fault['input']), names)}"
+    if len(place.union) > 1:
+        tag = str(place.location[-1])
+        names = [
+            str(value) for spec in place.union for value in tags_of(spec).get(tag, ())
+        ] or names
+    listed = ", ".join(dict.fromkeys(names))
+    return f"unknown {_shown(got)}; known: {listed}{nearest(str(got), names)}"
 
 
 def _meaning(place: _Place) -> str:

@@ -17,8 +17,8 @@ class Spec(BaseModel):
     """A frozen, strict description; unknown fields are errors.
 
     A spec with a `preset_kind` may be written as the name of a preset of that kind, or as a mapping
-    with ``preset: name`` and local differences. If such a spec has a field ``name``, a preset fills it
-    with its own name.
+    with ``preset: name`` and local differences. If such a spec has a field ``name``, a preset that
+    does not set it fills it with its own name.
     """
 
     model_config = ConfigDict(
@@ -69,7 +69,7 @@ class Quantity:
     def read(self, value: object) -> int:
         """The integer of the base unit."""
         if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError(f"expected a {self.dimension} with a unit, got {value!r}"[:120])  # noqa: TRY004 - pydantic reports ValueError only
+            raise ValueError(f"expected a {self.dimension} with a unit, got {value!r}"[:120])
         if not isinstance(value, str):
             raise ValueError(f"bare number {value} for a {self.dimension}; {self._advice(value)}")
         number = parse_quantity(value, self.dimension)

@@ -1,9 +1,9 @@
 """Presets: named values in YAML files, each number with its source.
 
-A preset file is a mapping of fields with a few reserved keys: ``about`` (one line), ``sources`` (short
-key: document), and, on any mapping, ``from`` (the source of every value below) and ``why`` (the reason,
-where that source is ``derived`` or ``assumed``). A single value names its own source when written as
-``{value: 350 ns, from: assumed, why: "8 Gb density"}``.
+A preset file is a mapping of fields with a few reserved keys: ``about`` (one line), ``sources``
+(short key: document), and, on any mapping, ``from`` (the source of every value below) and ``why``
+(the reason, where that source is ``derived`` or ``assumed``). A single value names its own source
+when written as ``{value: 350 ns, from: assumed, why: "8 Gb density"}``.
 """
 
 import re
@@ -18,7 +18,18 @@ from ndpsim.errors import ConfigError, nearest, unknown
 from ndpsim.spec.tree import Location, Node, Origin, dotted
 from ndpsim.spec.yaml import read_mapping
 
-KINDS: Final = ("dram", "gpu", "ndp", "cpu", "link", "model", "format", "scheduler", "system")
+KINDS: Final = (
+    "dram",
+    "dram/standard",
+    "gpu",
+    "ndp",
+    "cpu",
+    "link",
+    "model",
+    "format",
+    "scheduler",
+    "system",
+)
 """What presets exist for; one folder each."""
 
 _REASONS: Final = ("derived", "assumed")
@@ -94,7 +105,9 @@ def read_preset(path: Path, kind: str, name: str) -> Preset:
 def _text(node: Node, key: str, where: str) -> str:
     child = node.child(key)
     if child is None or not isinstance(child.value, str) or not child.value.strip():
-        raise ConfigError(child.origin.where if child else where, f"{key}: expected one line of text")
+        raise ConfigError(
+            child.origin.where if child else where, f"{key}: expected one line of text"
+        )
     return " ".join(child.value.split())
 
 
@@ -154,8 +167,9 @@ class _Reader:
         if key not in self.sources:
             known = [*self.sources, *_REASONS]
             raise ConfigError(
-                where, f"{path}unknown source '{key}'; known: {', '.join(known)}"
-                f"{nearest(str(key), known)}"
+                where,
+                f"{path}unknown source '{key}'; known: {', '.join(known)}"
+                f"{nearest(str(key), known)}",
             )
         reason = f" ({why})" if why else ""
         return Origin(where, source=f"{self.label}: {self.sources[str(key)]}{reason}")

@@ -1,5 +1,6 @@
 """From a configuration as written to a validated spec that knows where each value came from."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +47,11 @@ def resolve(
     source
         A YAML file, or the same fields as a mapping.
     overrides
-        ``a.b=value`` texts (values are YAML), or a mapping of dotted paths to values. They win over the
-        configuration, which wins over presets.
+        ``a.b=value`` texts (values are YAML), or a mapping of dotted paths to values. They win over
+        the configuration, which wins over presets.
     base_dir
-        What relative paths in a mapping and in overrides are relative to; the working directory if None.
+        What relative paths in a mapping and in overrides are relative to; None: the working
+        directory.
 
     Raises
     ------
@@ -181,6 +183,6 @@ def _origin_at(tree: Node, path: Location) -> Origin:
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_text(item) for item in value) + "]"
-    return {True: "true", False: "false", None: "null"}.get(value, str(value)) if (
-        value is None or isinstance(value, bool)
-    ) else str(value)
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(value)

@@ -18,7 +18,7 @@ def schema(spec_type: type[Spec]) -> dict[str, Any]:
 
 
 class _WithPresets(GenerateJsonSchema):
-    """Accepts, for a spec with presets, a name, and a mapping that leaves out what a preset gives."""
+    """Accepts, for a spec with presets, a name, or a mapping that builds on a preset."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         """Titles would be title-cased names (``tRCD`` -> ``Trcd``); the name itself serves."""

@@ -1,7 +1,7 @@
 """Strict YAML: 1.2 core scalars, no duplicate keys, and the line of every value.
 
-PyYAML reads YAML 1.1, where ``1e9`` is text, ``no`` is false, ``010`` is eight and the last of two equal
-keys wins silently. Here only the 1.2 core rules apply, without octal.
+PyYAML reads YAML 1.1, where ``1e9`` is text, ``no`` is false, ``010`` is eight and the last of two
+equal keys wins silently. Here only the 1.2 core rules apply, without octal.
 """
 
 import re
@@ -78,7 +78,7 @@ def read_mapping(path: Path, name: str | None = None) -> Node:
 
 
 def parse_yaml(text: str, name: str, base: Path = Path()) -> Node:
-    """The tree of a YAML text; `name` opens error lines, `base` is what its paths are relative to."""
+    """The tree of a YAML text; `name` opens error lines, its paths are relative to `base`."""
     try:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.reader.ReaderError:

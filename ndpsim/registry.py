@@ -1,0 +1,159 @@
+"""Policies by kind and name: one decorator, built-ins and plugins looked up on first use.
+
+Packages add policies by entry points ``ndpsim.<kind>``; a plugin loads, and can fail, only when it
+is asked for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
+from typing import Any, Final, TypeVar
+
+from ndpsim.errors import ConfigError, unknown
+
+KINDS: Final = ("partition", "dispatch", "prefetch", "cache")
+"""What can be registered."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Shelf:
+    """What is known of one kind."""
+
+    items: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    packages: list[str] = field(default_factory=list)
+    """Packages whose modules register built-ins and are not imported yet."""
+
+
+_shelves: Final = {kind: _Shelf() for kind in KINDS}
+
+
+def register(kind: str, name: str) -> Callable[[T], T]:
+    """Adds the decorated class under a name used in YAML; it learns its `kind` and `name`.
+
+    Raises
+    ------
+    ConfigError
+        The name is taken; both origins are named.
+    """
+    shelf = _shelf(kind)
+
+    def add(item: T) -> T:
+        origin = _origin(item)
+        taken = shelf.origins.get(name)
+        if taken is not None and taken != origin:
+            raise ConfigError(kind, f"'{name}' is registered twice: by {taken} and by {origin}")
+        for attribute, value in (("kind", kind), ("name", name)):
+            setattr(item, attribute, value)
+        shelf.items[name] = item
+        shelf.origins[name] = origin
+        return item
+
+    return add
+
+
+def register_package(kind: str, package: str) -> None:
+    """Names a package whose modules register built-ins of a kind; imported at the first look-up."""
+    shelf = _shelf(kind)
+    if package not in shelf.packages:
+        shelf.packages.append(package)
+
+
+def lookup(kind: str, name: str) -> Any:
+    """What is registered under a name.
+
+    Raises
+    ------
+    UnknownName
+        Nothing is; the message lists the known names and the nearest.
+    ConfigError
+        A plugin of that name cannot be loaded; its distribution is named.
+    """
+    shelf = _load_built_ins(kind)
+    plugins = _plugins(kind).get(name, [])
+    if name in shelf.items:
+        _refuse_shadowing(kind, name, shelf.origins[name], plugins)
+        return shelf.items[name]
+    if not plugins:
+        raise unknown(kind, kind, name, names(kind))
+    _refuse_shadowing(kind, name, _distribution(plugins[0]), plugins[1:])
+    return _load_plugin(kind, name, plugins[0])
+
+
+def names(kind: str) -> list[str]:
+    """Every known name of a kind, sorted; plugins are named without being loaded."""
+    return sorted({*_load_built_ins(kind).items, *_plugins(kind)})
+
+
+def origin(kind: str, name: str) -> str:
+    """Where a name comes from: the module that registered it, or a plugin's distribution."""
+    shelf = _load_built_ins(kind)
+    if name in shelf.origins:
+        return shelf.origins[name]
+    plugins = _plugins(kind).get(name)
+    if not plugins:
+        raise unknown(kind, kind, name, names(kind))
+    return _distribution(plugins[0])
+
+
+def _shelf(kind: str) -> _Shelf:
+    if kind not in _shelves:
+        raise unknown("registry", "kind", kind, KINDS)
+    return _shelves[kind]
+
+
+def _load_built_ins(kind: str) -> _Shelf:
+    shelf = _shelf(kind)
+    while shelf.packages:
+        package = import_module(shelf.packages[0])
+        for module in sorted(m.name for m in iter_modules(package.__path__)):
+            import_module(f"{package.__name__}.{module}")
+        shelf.packages.pop(0)
+    return shelf
+
+
+def _plugins(kind: str) -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=f"ndpsim.{kind}"):
+        found.setdefault(point.name, []).append(point)
+    return found
+
+
+def _load_plugin(kind: str, name: str, point: EntryPoint) -> Any:
+    try:
+        item = point.load()
+    except Exception as error:  # a plugin may fail in any way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(
+            kind, f"the plugin '{name}' of {_distribution(point)} cannot be loaded: {reason}"
+        ) from error
+    shelf = _shelf(kind)
+    shelf.items.setdefault(name, item)
+    shelf.origins.setdefault(name, _distribution(point))
+    return item
+
+
+def _refuse_shadowing(kind: str, name: str, taken: str, plugins: list[EntryPoint]) -> None:
+    others = [_distribution(point) for point in plugins if _distribution(point) != taken]
+    others = [other for other in others if not _loaded_from(kind, name, other)]
+    if others:
+        raise ConfigError(kind, f"'{name}' is registered twice: by {taken} and by {others[0]}")
+
+
+def _loaded_from(kind: str, name: str, distribution: str) -> bool:
+    return _shelf(kind).origins.get(name) == distribution
+
+
+def _distribution(point: EntryPoint) -> str:
+    dist = point.dist
+    label = f"{dist.name} {dist.version}" if dist is not None else "an unnamed distribution"
+    return f"{label} ({point.value})"
+
+
+def _origin(item: object) -> str:
+    module = getattr(item, "__module__", "?")
+    return f"{module}.{getattr(item, '__qualname__', repr(item))}"
