@@ -1,1 +1,47 @@
-"""policy"""
+"""Partition, dispatch, prefetch, cache: the four policies of a scheduler."""
+
+from ndpsim import registry
+from ndpsim.policy.contract import (
+    Cache,
+    CacheState,
+    Dispatch,
+    DispatchView,
+    ExpertId,
+    Home,
+    Partition,
+    PartitionView,
+    Phase,
+    Placement,
+    Plan,
+    Policy,
+    Prefetch,
+    PrefetchState,
+    ResidencyView,
+    Shard,
+    Slot,
+)
+from ndpsim.policy.spec import SchedulerSpec
+
+__all__ = [
+    "Cache",
+    "CacheState",
+    "Dispatch",
+    "DispatchView",
+    "ExpertId",
+    "Home",
+    "Partition",
+    "PartitionView",
+    "Phase",
+    "Placement",
+    "Plan",
+    "Policy",
+    "Prefetch",
+    "PrefetchState",
+    "ResidencyView",
+    "SchedulerSpec",
+    "Shard",
+    "Slot",
+]
+
+for _kind in registry.KINDS:
+    registry.register_package(_kind, f"ndpsim.policy.{_kind}")

@@ -1,0 +1,125 @@
+"""How long an NDP unit computes expert slices: a tiled pipeline fed by a DRAM stream."""
+
+from dataclasses import dataclass
+
+from ndpsim.dram import Stream, peak_bytes_per_s, stream_marks
+from ndpsim.errors import ConfigError
+from ndpsim.memo import Memo
+from ndpsim.ndp.spec import NdpSpec
+from ndpsim.units import ceil_div, ps_from_cycles
+from ndpsim.workload.operators import Format
+
+N_MATRICES = 3
+"""Gate, up, down."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertSlice:
+    """`columns` of one gated expert (of width d_model) with the tokens it must compute."""
+
+    n_tokens: int
+    columns: int
+    d_model: int
+    weight: Format
+
+    @property
+    def n_weights(self) -> int:
+        """Weights of the slice's three matrices."""
+        return N_MATRICES * self.columns * self.d_model
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the slice's weights with their scales."""
+        return self.weight.bytes_for(self.n_weights)
+
+    @property
+    def flop(self) -> int:
+        """2 FLOP per weight and token."""
+        return 2 * self.n_weights * self.n_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What computing a list of slices took and moved."""
+
+    duration_ps: int
+    n_bytes: int
+    flop: int
+    commands: tuple[tuple[str, int], ...]
+    """DRAM commands of all ranks, by name."""
+
+
+def execute(
+    memo: Memo, ndp: NdpSpec, slices: tuple[ExpertSlice, ...], refresh_offset_ps: int
+) -> Execution:
+    """Run slices back to back on one unit, `refresh_offset_ps` into a refresh interval.
+
+    Weights stream without pause while the buffer has room. Tile i computes when its weights have
+    arrived and tile i-1 is done; its load waits until tile i-2 is done (double buffering). A slice's
+    down product waits for its activation function. When computing stalls the stream, later loads
+    shift by the stall; refreshes keep their place in the stream.
+    """
+    marks: list[int] = []
+    compute_ps: list[int] = []
+    read = 0
+    for piece in slices:
+        for end, cycles in _tiles(ndp, piece):
+            marks.append(ceil_div(read + end, ndp.ranks))
+            compute_ps.append(ps_from_cycles(cycles, ndp.clock))
+        read += piece.weight_bytes
+    stream = Stream(n_bytes=ceil_div(read, ndp.ranks), refresh_offset_ps=refresh_offset_ps)
+    arrivals = memo(stream_marks, ndp.dram, stream, tuple(marks))
+    return Execution(
+        duration_ps=_pipeline(arrivals.marks_ps, compute_ps)
+        + ps_from_cycles(ndp.pipeline_cycles, ndp.clock),
+        n_bytes=read,
+        flop=sum(piece.flop for piece in slices),
+        commands=tuple((name, n * ndp.ranks) for name, n in arrivals.commands),
+    )
+
+
+def _tiles(ndp: NdpSpec, piece: ExpertSlice) -> list[tuple[int, int]]:
+    """(weight bytes up to and with the tile, compute cycles of the tile), in order."""
+    macs = mac_rate(ndp, piece.weight)
+    per_tile = ndp.tile * 8 // piece.weight.bits
+    before_down = piece.n_weights * (N_MATRICES - 1) // N_MATRICES
+    tiles = []
+    for start in range(0, piece.n_weights, per_tile):
+        end = min(start + per_tile, piece.n_weights)
+        cycles = ceil_div((end - start) * piece.n_tokens, macs)
+        if start <= before_down < end:
+            activations = ceil_div(piece.columns * piece.n_tokens, ndp.activation_lanes)
+            cycles += ndp.pipeline_cycles + activations
+        tiles.append((piece.weight.bytes_for(end), cycles))
+    return tiles
+
+
+def _pipeline(arrivals_ps: tuple[int, ...], compute_ps: list[int]) -> int:
+    """End of the last tile: arrivals of an undisturbed stream, delayed while both buffers are full."""
+    stall_ps = done_ps = previous_ps = 0
+    for index, (arrival_ps, duration_ps) in enumerate(zip(arrivals_ps, compute_ps, strict=True)):
+        if index >= 2:  # noqa: PLR2004 - the two buffers
+            begin_ps = arrivals_ps[index - 1] + stall_ps
+            stall_ps += max(0, previous_ps - begin_ps)
+        previous_ps = done_ps
+        done_ps = max(done_ps, arrival_ps + stall_ps) + duration_ps
+    return done_ps
+
+
+def mac_rate(ndp: NdpSpec, weight: Format) -> int:
+    """MACs per cycle for weights of a format."""
+    try:
+        return ndp.macs_per_cycle[weight.name]
+    except KeyError:
+        known = ", ".join(sorted(ndp.macs_per_cycle))
+        raise ConfigError("ndp", f"no MAC rate for format '{weight.name}'; has: {known}") from None
+
+
+def memory_bytes_per_s(ndp: NdpSpec) -> int:
+    """The most the unit can read from its ranks."""
+    return ndp.ranks * peak_bytes_per_s(ndp.dram)
+
+
+def flop_per_s(ndp: NdpSpec, weight: Format) -> int:
+    """The most the unit can compute."""
+    return 2 * mac_rate(ndp, weight) * ndp.clock

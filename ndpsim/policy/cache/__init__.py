@@ -1,0 +1,1 @@
+"""Built-in cache policies, one file each."""

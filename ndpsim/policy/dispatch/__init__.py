@@ -1,0 +1,1 @@
+"""Built-in dispatch policies, one file each."""

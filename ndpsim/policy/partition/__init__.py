@@ -1,0 +1,1 @@
+"""Built-in partition policies, one file each."""
