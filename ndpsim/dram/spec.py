@@ -1,0 +1,225 @@
+"""A DRAM standard, one organisation of it and its timings, as data.
+
+Nothing here knows the name of a standard: levels, commands, constraints and symbols come from the
+preset, and a latency is a sum of symbols with integer coefficients.
+"""
+
+from itertools import chain
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from ndpsim.errors import nearest
+from ndpsim.spec.model import Count, Energy, Frequency, PositiveFrac, Power, Spec
+from ndpsim.units import cycles_from_ps, parse_quantity
+
+CLOCK = "clock"
+"""The symbol of one clock cycle, for the constants of a standard's formulas."""
+
+Action = Literal["activate", "precharge", "read", "write", "refresh"]
+
+
+def _one_at_least(terms: dict[str, int]) -> dict[str, int]:
+    if not terms:
+        raise ValueError("expected at least one symbol with its coefficient")
+    return terms
+
+
+def _a_duration(value: int | str) -> int | str:
+    if isinstance(value, str):
+        parse_quantity(value, "time")
+    elif value <= 0:
+        raise ValueError("expected a whole number of cycles, more than zero")
+    return value
+
+
+Latency = Annotated[dict[str, int], AfterValidator(_one_at_least)]
+"""Symbol (`nRCD`, `nCL`, `clock`) -> coefficient; their sum is a number of cycles."""
+Duration = Annotated[int | str, AfterValidator(_a_duration)]
+"""Cycles for a symbol `nXYZ`, a time with its unit for a symbol `tXYZ`."""
+
+
+class CommandSpec(Spec):
+    """One command of a standard."""
+
+    name: str
+    """As the standard writes it: ACT, PREpb, RD, ..."""
+    action: Action
+    """What it does to the banks in its scope."""
+    scope: str
+    """The level it addresses: a bank's command or a whole rank's."""
+
+
+class ConstraintSpec(Spec):
+    """How long `following` waits after `preceding` on the same object of a level."""
+
+    level: str
+    """The level of the object both commands address, or lie in."""
+    preceding: tuple[str, ...]
+    """Commands that start the wait."""
+    following: tuple[str, ...]
+    """Commands that wait."""
+    latency: Latency
+    """The wait."""
+    window: Count = 1
+    """The wait starts at the `window`-th last preceding command (four for tFAW)."""
+    sibling: bool = False
+    """The wait holds on the *other* objects of the level under the same parent instead."""
+
+
+class StandardSpec(Spec):
+    """What every part of a standard has in common."""
+
+    family: str
+    """The standard's name, for readers."""
+    levels: tuple[str, ...]
+    """From the channel down to the column; commands address banks, the level before the row."""
+    commands: tuple[CommandSpec, ...]
+    """All commands the controller may issue."""
+    constraints: tuple[ConstraintSpec, ...]
+    """All timing rules."""
+    read_latency: Latency
+    """From a read command to its last beat."""
+    burst: Latency
+    """Cycles the data bus is busy per column command."""
+    refresh_interval: Latency
+    """Cycles between two refreshes of the same object."""
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        if self.levels[:1] != ("channel",) or self.levels[-2:] != ("row", "column"):
+            raise ValueError("levels: expected 'channel' first and 'row', 'column' last")
+        objects = self.levels[:-2]
+        names = [command.name for command in self.commands]
+        for command in self.commands:
+            _known(command.scope, objects, f"commands: {command.name}: scope")
+        scope = {command.name: command.scope for command in self.commands}
+        for index, rule in enumerate(self.constraints):
+            where = f"constraints.{index}"
+            _known(rule.level, objects, f"{where}.level")
+            for name in (*rule.preceding, *rule.following):
+                _known(name, names, f"{where}: command")
+                if objects.index(rule.level) > objects.index(scope[name]):
+                    raise ValueError(f"{where}: {name} addresses a {scope[name]}, not a {rule.level}")
+            if rule.sibling and (rule.level == "channel" or rule.window != 1):
+                raise ValueError(f"{where}: a sibling rule needs a level below the channel, window 1")
+        for action in ("activate", "read", "write", "refresh"):
+            if sum(command.action == action for command in self.commands) != 1:
+                raise ValueError(f"commands: expected exactly one command that does '{action}'")
+        return self
+
+    def symbols(self) -> set[str]:
+        """Every timing symbol the standard's rules use."""
+        sums = (self.read_latency, self.burst, self.refresh_interval)
+        used = chain(*sums, *(rule.latency for rule in self.constraints))
+        return set(used) - {CLOCK}
+
+
+class OrganisationSpec(Spec):
+    """How one channel of a part or module is built."""
+
+    channel_width_bits: Count
+    """Data bits of the channel."""
+    burst_length: Count
+    """Beats per column command (the prefetch)."""
+    counts: dict[str, Count]
+    """Level below the channel -> how many of it its parent holds; powers of two."""
+
+    @model_validator(mode="after")
+    def _check_powers_of_two(self) -> Self:
+        for name, count in [*self.counts.items(), ("burst_length", self.burst_length)]:
+            if count & (count - 1):
+                raise ValueError(f"{name}: expected a power of two, got {count}")
+        if self.channel_width_bits % 8:
+            raise ValueError(f"channel_width_bits: expected whole bytes, got {self.channel_width_bits}")
+        return self
+
+
+class ControllerSpec(Spec):
+    """The memory controller of one channel."""
+
+    read_queue: Count = 32
+    """Reads that may wait."""
+    write_queue: Count = 32
+    """Writes that may wait."""
+    write_high_frac: PositiveFrac = 0.8
+    """Writes are served once more than this share of their queue is taken ..."""
+    write_low_frac: PositiveFrac = 0.2
+    """... until less than this share is, if reads wait."""
+    scheduler: Literal["FRFCFS"] = "FRFCFS"
+    """First ready, first come, first served; ready is whatever the timing allows, row hit or not."""
+    row_policy: Literal["open"] = "open"
+    """A row stays open until another one of its bank is asked for."""
+    refresh: Literal["all-bank", "none"] = "all-bank"
+    """Which refreshes are sent."""
+
+
+class DramSpec(Spec):
+    """One channel: a standard, an organisation, timings, an address mapping and a controller."""
+
+    preset_kind: ClassVar[str | None] = "dram"
+
+    standard: StandardSpec
+    organisation: OrganisationSpec
+    clock: Frequency
+    """The command clock; every `n` symbol counts its cycles."""
+    timing: dict[str, Duration]
+    """Symbol -> cycles (`nRCD: 24`) or time (`tRFC: 550 ns`, rounded up to cycles)."""
+    mapper: str = "RoBaRaCoCh"
+    """A named address mapping or a bit string such as 'ro ba bg ra co'; see `mapping`."""
+    controller: ControllerSpec = Field(default_factory=ControllerSpec)
+    energy: dict[str, Energy] = Field(default_factory=dict)
+    """Command -> energy of one, over all devices of the rank, beyond standby."""
+    standby_power: Power = 0
+    """Of one rank, all the time."""
+
+    @model_validator(mode="after")
+    def _check_parts_fit(self) -> Self:
+        levels = self.standard.levels[1:]
+        for level in self.organisation.counts:
+            _known(level, levels, "organisation.counts: level")
+        for level in levels:
+            _known(level, self.organisation.counts, "organisation.counts: missing level")
+        if self.organisation.counts["column"] < self.organisation.burst_length:
+            raise ValueError("organisation: a burst is longer than a row")
+        for name in self.energy:
+            _known(name, [command.name for command in self.standard.commands], "energy: command")
+        self._check_timing()
+        return self
+
+    def _check_timing(self) -> None:
+        used = self.standard.symbols()
+        for symbol, value in self.timing.items():
+            _known("n" + symbol[1:], used, "timing: symbol")
+            wanted = {"n": int, "t": str}.get(symbol[:1])
+            if wanted is None or not isinstance(value, wanted):
+                raise ValueError(
+                    f"timing.{symbol}: 'n' symbols take cycles and 't' symbols a time, got {value!r}"
+                )
+            if symbol[0] == "t" and "n" + symbol[1:] in self.timing:
+                raise ValueError(f"timing.{symbol}: given in cycles as well")
+        cycles = self.cycles()
+        for symbol in sorted(used - set(cycles)):
+            raise ValueError(f"timing: {symbol} (or t{symbol[1:]}) is missing")
+
+    def cycles(self) -> dict[str, int]:
+        """Symbol -> cycles of the clock, times rounded up."""
+        return {
+            "n" + symbol[1:]: (
+                value
+                if isinstance(value, int)
+                else cycles_from_ps(parse_quantity(value, "time"), self.clock)
+            )
+            for symbol, value in self.timing.items()
+        }
+
+    @property
+    def transaction_bytes(self) -> int:
+        """Bytes one column command moves."""
+        return self.organisation.channel_width_bits * self.organisation.burst_length // 8
+
+
+def _known(name: str, known: "set[str] | dict[str, int] | tuple[str, ...] | list[str]", what: str) -> None:
+    if name not in known:
+        listed = ", ".join(sorted(known))
+        raise ValueError(f"{what} '{name}' is unknown; known: {listed}{nearest(name, known)}")
