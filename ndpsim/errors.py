@@ -19,8 +19,12 @@ class InputError(NdpsimError):
     """Bad input or usage; the command line exits with 2. Arguments: where, what."""
 
 
-class ConfigError(InputError):
-    """A configuration, preset or override that cannot be used. Arguments: where, what."""
+class ConfigError(InputError, ValueError):
+    """A configuration, preset or override that cannot be used. Arguments: where, what.
+
+    A `ValueError` as well: when a validator of a spec raises it, its `what` becomes that field's
+    fault.
+    """
 
 
 class UnknownName(ConfigError):  # noqa: N818 - named for what happened, as the standard library does

@@ -48,14 +48,13 @@ class Memo:
 
     def stats(self) -> dict[str, dict[str, int]]:
         """Per function: how often it was asked, how often computed, how many results are held."""
-        return {
-            _name(function): {
-                "calls": calls,
-                "computed": self._computed.get(function, 0),
-                "distinct": len(self._tables.get(function, ())),
-            }
-            for function, calls in sorted(self._calls.items(), key=lambda item: _name(item[0]))
-        }
+        found: dict[str, dict[str, int]] = {}
+        for function, calls in sorted(self._calls.items(), key=lambda item: _name(item[0])):
+            row = found.setdefault(_name(function), {"calls": 0, "computed": 0, "distinct": 0})
+            row["calls"] += calls
+            row["computed"] += self._computed.get(function, 0)
+            row["distinct"] += len(self._tables.get(function, ()))
+        return found
 
 
 class NoMemo(Memo):

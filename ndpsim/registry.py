@@ -75,12 +75,15 @@ def lookup(kind: str, name: str) -> Any:
     """
     shelf = _load_built_ins(kind)
     plugins = _plugins(kind).get(name, [])
+    origins = dict.fromkeys(_distribution(point) for point in plugins)
     if name in shelf.items:
-        _refuse_shadowing(kind, name, shelf.origins[name], plugins)
+        origins = dict.fromkeys([shelf.origins[name], *origins])
+    if len(origins) > 1:
+        raise ConfigError(kind, f"'{name}' is registered twice: by {' and by '.join(origins)}")
+    if name in shelf.items:
         return shelf.items[name]
     if not plugins:
         raise unknown(kind, kind, name, names(kind))
-    _refuse_shadowing(kind, name, _distribution(plugins[0]), plugins[1:])
     return _load_plugin(kind, name, plugins[0])
 
 
@@ -108,11 +111,12 @@ def _shelf(kind: str) -> _Shelf:
 
 def _load_built_ins(kind: str) -> _Shelf:
     shelf = _shelf(kind)
-    while shelf.packages:
-        package = import_module(shelf.packages[0])
-        for module in sorted(m.name for m in iter_modules(package.__path__)):
-            import_module(f"{package.__name__}.{module}")
-        shelf.packages.pop(0)
+    for package in list(shelf.packages):
+        path = import_module(package).__path__
+        for module in sorted(found.name for found in iter_modules(path)):
+            import_module(f"{package}.{module}")
+        if package in shelf.packages:
+            shelf.packages.remove(package)
     return shelf
 
 
@@ -132,20 +136,10 @@ def _load_plugin(kind: str, name: str, point: EntryPoint) -> Any:
             kind, f"the plugin '{name}' of {_distribution(point)} cannot be loaded: {reason}"
         ) from error
     shelf = _shelf(kind)
-    shelf.items.setdefault(name, item)
-    shelf.origins.setdefault(name, _distribution(point))
-    return item
-
-
-def _refuse_shadowing(kind: str, name: str, taken: str, plugins: list[EntryPoint]) -> None:
-    others = [_distribution(point) for point in plugins if _distribution(point) != taken]
-    others = [other for other in others if not _loaded_from(kind, name, other)]
-    if others:
-        raise ConfigError(kind, f"'{name}' is registered twice: by {taken} and by {others[0]}")
-
-
-def _loaded_from(kind: str, name: str, distribution: str) -> bool:
-    return _shelf(kind).origins.get(name) == distribution
+    if name not in shelf.items:
+        register(kind, name)(item)
+    shelf.origins[name] = _distribution(point)
+    return shelf.items[name]
 
 
 def _distribution(point: EntryPoint) -> str:

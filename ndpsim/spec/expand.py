@@ -96,10 +96,21 @@ def below(annotation: Any, node: Node | None, step: Step) -> Any:
 def choose(specs: Sequence[type[Spec]], node: Node | None) -> type[Spec] | None:
     """The one spec of a union that a node is meant for, by its tag or else by its fields."""
     if len(specs) < 2 or node is None or not node.is_mapping:
-        return specs[0] if specs else None
+        return _member(specs[0], node) if specs else None
     tagged = [spec for spec in specs if _tag_fits(spec, node)]
     candidates = tagged or list(specs)
     return max(candidates, key=lambda spec: len(spec.model_fields.keys() & node.value.keys()))
+
+
+def _member(spec: type[Spec], node: Node | None) -> type[Spec]:
+    """The member of a family that a node names."""
+    tag = node.child(spec.family_tag) if node is not None and spec.family_tag else None
+    if tag is None or not isinstance(tag.value, str):
+        return spec
+    try:
+        return spec.family_member(tag.value)
+    except ConfigError:
+        return spec  # reported by validation, with its place
 
 
 def tags_of(spec: type[Spec]) -> dict[str, tuple[Any, ...]]:
@@ -129,6 +140,9 @@ class Expander:
         if want.is_path and isinstance(node.value, str):
             return _relative_to_file(node)
         if want.specs and isinstance(node.value, str):
+            tag = want.specs[0].family_tag
+            if tag is not None:
+                return Node({tag: node}, node.origin)
             return self._named(want, node, location)
         if want.specs and node.is_mapping:
             name = node.child("preset")
@@ -161,10 +175,10 @@ class Expander:
     def _assign(
         self, annotation: Any, node: Node, path: list[str], value: Node, location: Location
     ) -> Node:
-        if not path or path == ["preset"]:
-            kinds = [spec.preset_kind for spec in expected(annotation).specs]
-            if not path or any(kinds):
-                return self.merge(annotation, node, value, location)
+        specs = expected(annotation).specs
+        names = {"preset" for spec in specs if spec.preset_kind} | {s.family_tag for s in specs}
+        if not path or (len(path) == 1 and path[0] in names):
+            return self.merge(annotation, node, value, location)
         key, rest = path[0], path[1:]
         if node.is_list:
             items = list(node.value)
@@ -257,6 +271,8 @@ class Expander:
         """Whether differences start anew: another preset, or another member of a union."""
         specs = expected(annotation).specs
         if "preset" in diff.value and any(spec.preset_kind for spec in specs):
+            return True
+        if any(spec.family_tag in diff.value for spec in specs if spec.family_tag):
             return True
         tagged = [spec for spec in specs if _tag_fits(spec, diff)]
         return len(specs) > 1 and bool(tagged) and choose(specs, base) not in tagged

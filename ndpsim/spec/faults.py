@@ -1,6 +1,6 @@
 """Pydantic's faults as one line: where, what, expected, nearest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +34,12 @@ def explain(spec_type: type[Spec], tree: Node, error: ValidationError) -> Config
     """The first fault as a `ConfigError`; others are counted."""
     faults = [
         (place, fault)
-        for fault in map(_with_tag, error.errors(include_url=False))
+        for fault in _flat(error)
         if (place := _place(spec_type, tree, fault["loc"])) is not None
     ]
     if not faults:
         place = _Place((), tree, spec_type, spec_type)
-        faults = [(place, _with_tag(error.errors(include_url=False)[0]))]
+        faults = [(place, next(_flat(error)))]
     place, fault = faults[0]
     path = dotted(place.location)
     what = _message(place, fault)
@@ -48,6 +48,17 @@ def explain(spec_type: type[Spec], tree: Node, error: ValidationError) -> Config
         place.node.origin.where,
         (f"{path}: " if path else "") + what + (f" (and {more} more)" if more else ""),
     )
+
+
+def _flat(error: ValidationError) -> Iterator[dict[str, Any]]:
+    """All faults, with those that a validator of one field found inside it."""
+    for fault in error.errors(include_url=False):
+        inner = fault.get("ctx", {}).get("error")
+        if isinstance(inner, ValidationError):
+            for nested in _flat(inner):
+                yield {**nested, "loc": (*fault["loc"], *nested["loc"])}
+        else:
+            yield _with_tag(fault)
 
 
 def _with_tag(fault: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +115,8 @@ def _message(place: _Place, fault: Mapping[str, Any]) -> str:
     if kind in ("model_type", "model_attributes_type", "dataclass_type"):
         return f"expected {_spec_form(place)}, got {_shown(fault['input'])}"
     if kind == "value_error":
-        return _one_line(str(context["error"]))
+        error = context["error"]
+        return _one_line(error.args[1] if isinstance(error, ConfigError) else str(error))
     if kind in ("literal_error", "enum"):
         return _unknown_choice(place, fault["input"], str(context["expected"]))
     if kind == "union_tag_not_found":

@@ -29,6 +29,21 @@ class Spec(BaseModel):
         use_attribute_docstrings=True,
     )
     preset_kind: ClassVar[str | None] = None
+    family_tag: ClassVar[str | None] = None
+    """On the base of a family of specs known by names: the key that holds the name.
+
+    Such a spec may be written as the name alone, or as a mapping with this key and other fields.
+    """
+
+    @classmethod
+    def family_names(cls) -> list[str]:
+        """Names of the family's members."""
+        return []
+
+    @classmethod
+    def family_member(cls, name: str) -> "type[Spec]":
+        """The member of that name; raises a `ConfigError` if there is none."""
+        raise NotImplementedError
 
     @model_validator(mode="before")
     @classmethod
