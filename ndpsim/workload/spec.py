@@ -4,12 +4,17 @@ Counts of parameters follow from the dimensions. "Expert parameters" are the mat
 experts; their biases, where a model has them, are counted with the rest of the model.
 """
 
-from typing import Annotated, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from ndpsim.spec.model import Count, CountOrZero, Spec
 from ndpsim.workload.operators import Format
+
+MAX_LAYERS: Final = 2**16
+"""A trace counts layers in 16 bits."""
+MAX_EXPERTS: Final = 2**15 - 1
+"""A trace counts experts in 16 bits, signed."""
 
 LayerIndices = Annotated[tuple[CountOrZero, ...], Field(strict=False)]
 """Decoder-layer indices, counted from 0, ascending."""
@@ -126,7 +131,7 @@ class ModelSpec(Spec):
     preset_kind: ClassVar[str | None] = "model"
 
     name: str = Field(min_length=1)
-    n_layers: Count
+    n_layers: Count = Field(le=MAX_LAYERS)
     """Decoder layers, dense ones included."""
     d_model: Count
     vocab: Count
@@ -134,7 +139,7 @@ class ModelSpec(Spec):
     """The output head is the embedding table."""
     attention: AttentionSpec
 
-    n_experts: Count
+    n_experts: Count = Field(le=MAX_EXPERTS)
     """Routed experts per MoE layer."""
     top_k: Count
     """Routed experts per token."""

@@ -19,15 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ndpsim.errors import TraceError
+from ndpsim.workload.spec import MAX_EXPERTS, MAX_LAYERS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 METADATA_KEY: Final = b"ndpsim.trace"
 SCHEMA_VERSION: Final = 1
-MAX_EXPERTS: Final = 2**15 - 1
-MAX_LAYERS: Final = 2**16
 _ROWS_PER_GROUP: Final = 1 << 16
+_WRITER: Final[dict[str, Any]] = {"compression": "zstd", "write_page_checksum": True}
 _COLUMNS: Final = ("sequence", "position", "phase", "layer", "experts")
 
 PREFILL: Final = 0
@@ -103,7 +103,7 @@ def write_trace(path: Path | str, trace: Trace) -> None:
     _check(str(path), trace)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with pq.ParquetWriter(beside, _schema(trace), compression="zstd") as writer:
+        with pq.ParquetWriter(beside, _schema(trace), **_WRITER) as writer:
             for start, stop in _row_groups(trace):
                 writer.write_table(_table(trace, start, stop))
         beside.replace(path)
@@ -129,7 +129,7 @@ def read_trace(path: Path | str, sequences: Iterable[int] | None = None) -> Trac
         raise TraceError(where, "is a directory, not a trace file")
     wanted = None if sequences is None else sorted(set(sequences))
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:
+        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
             schema = file.schema_arrow
             info = _read_info(where, schema.metadata or {})
             columns = _check_schema(where, schema, info.top_k)
