@@ -91,20 +91,20 @@ def _off_chip_bytes(
 
 
 def attention_s(gpu: GpuSpec, sm_flop: int, attention: Attention) -> float:
-    """Score product, softmax and context product, one thread block per sequence and KV head.
+    """Score product, softmax and context product, one thread block per sequence and head.
 
-    AttAcc has no grouped queries: here the queries of a group are rows of one product, which for
-    ordinary multi-head attention is the same.
+    AttAcc has no grouped queries: here keys and values come from memory once per KV head, which for
+    ordinary multi-head attention is the same. Scores go through memory and no mask is skipped.
     """
-    n_blocks = attention.batch * attention.n_kv_heads
-    rows = attention.n_query * (attention.n_heads // attention.n_kv_heads)
+    n_blocks = attention.batch * attention.n_heads
+    n_tokens = attention.n_tokens_read
     busy_frac = _busy_frac(n_blocks, gpu.sms)
     q_bytes, kv_bytes = attention.activation.bits / 8, attention.cache.bits / 8
-    n_scores = n_blocks * rows * attention.n_tokens_read
+    n_scores = n_blocks * attention.n_query * n_tokens
     seconds = 2 * n_scores * q_bytes / (gpu.memory_bandwidth * gpu.attacc.memory_frac * busy_frac)
     for head_dim in (attention.head_dim_qk, attention.head_dim_v):
-        outer_bytes = n_blocks * rows * head_dim * q_bytes
-        cached_bytes = n_blocks * attention.n_tokens_read * head_dim * kv_bytes
+        outer_bytes = n_blocks * attention.n_query * head_dim * q_bytes
+        cached_bytes = attention.batch * attention.n_kv_heads * n_tokens * head_dim * kv_bytes
         dram_bytes = outer_bytes + cached_bytes + n_scores * q_bytes
         seconds += _roofline_s(gpu, sm_flop, 2 * n_scores * head_dim, dram_bytes, busy_frac)
     return seconds

@@ -8,7 +8,7 @@ heuristic would choose. All functions return seconds.
 """
 
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 
 from ndpsim.gpu.spec import GpuSpec
 from ndpsim.units import ceil_div
@@ -54,60 +54,82 @@ def gemm_s(gpu: GpuSpec, sm_flop: int, gemm: Gemm) -> float:
     A weight-only format streams its stored bytes, pays `dequant_flop` per weight and CTA on the
     vector units, and computes at the activation's rate.
     """
-    best = float("inf")
-    narrow_m = GEMM_TILES[0][0]
-    for tile_m, tile_n in GEMM_TILES:
-        if tile_m > narrow_m and tile_m >= 2 * gemm.m:
+    latency_s = gpu.memory_latency * 1e-12
+    floor_s = gemm.n_bytes / (gpu.memory_bandwidth * gpu.memory_frac) + latency_s
+    best_s = float("inf")
+    for tile in GEMM_TILES:
+        if GEMM_TILES[0][0] < tile[0] >= 2 * gemm.m:
             continue
-        grid_m, grid_n = ceil_div(gemm.m, tile_m), ceil_div(gemm.n, tile_n)
-        for split_k in _split_ks(gpu, grid_m * grid_n, gemm.k):
-            best = min(best, _tiled_s(gpu, sm_flop, gemm, (tile_m, tile_n), split_k))
-    return launch_s(gpu) + best
+        kernel = _tiled(gpu, sm_flop, gemm, tile)
+        if kernel.n_tiles * kernel.column_s * gemm.k / gpu.sms >= best_s:
+            continue  # even perfectly spread over the SMs it is slower
+        for split_k in _split_ks(gpu, kernel.n_tiles, gemm.k):
+            best_s = min(best_s, _split_s(gpu, gemm, kernel, split_k))
+        if best_s <= floor_s:
+            break  # at memory speed; no tile does better
+    return launch_s(gpu) + best_s
+
+
+class _Tiled(NamedTuple):
+    """A GEMM cut into output tiles."""
+
+    n_tiles: int
+    column_s: float
+    """SM time of a tile per step of k."""
+    stage_bytes: float
+    """What a CTA has under way while it computes."""
+    resident: int
+    """CTAs that share an SM."""
+    dram_bytes: float
+
+
+def _tiled(gpu: GpuSpec, sm_flop: int, gemm: Gemm, tile: tuple[int, int]) -> _Tiled:
+    tile_m, tile_n = tile
+    row_bytes = tile_m * gemm.activation.bits / 8  # of both operands, per step of k
+    row_bytes += tile_n * gemm.weight_bytes / (gemm.n * gemm.k)
+    stage_bytes = STAGES * TILE_K * row_bytes
+    resident = max(1, min(MAX_CTAS_PER_SM, int(gpu.l1_capacity // stage_bytes)))
+    tensor = 2 * tile_m * tile_n / (sm_flop * gpu.tensor_frac)
+    if gemm.weight != gemm.activation:
+        tensor += tile_n * gpu.dequant_flop / gpu.vector_flop
+    l2 = row_bytes * gpu.sms / gpu.l2_bytes
+    return _Tiled(
+        n_tiles=ceil_div(gemm.m, tile_m) * ceil_div(gemm.n, tile_n),
+        column_s=max(tensor, l2) / gpu.clock,
+        stage_bytes=stage_bytes,
+        resident=resident,
+        dram_bytes=_gemm_dram_bytes(gpu, gemm, tile, gpu.sms * resident),
+    )
 
 
 def _split_ks(gpu: GpuSpec, n_tiles: int, k: int) -> tuple[int, ...]:
     """No split, and the splits that just fill the machine once and twice."""
     most = max(1, k // (STAGES * TILE_K))
-    fills = (gpu.sms * fill // n_tiles for fill in (1, 2))
-    return tuple(dict.fromkeys((1, *(min(most, fill) for fill in fills if fill > 1))))
+    once, twice = (min(most, gpu.sms * fill // n_tiles) for fill in (1, 2))
+    return tuple(dict.fromkeys((1, max(1, once), max(1, twice))))
 
 
-def _tiled_s(gpu: GpuSpec, sm_flop: int, gemm: Gemm, tile: tuple[int, int], split_k: int) -> float:
-    tile_m, tile_n = tile
-    grid_m, grid_n = ceil_div(gemm.m, tile_m), ceil_div(gemm.n, tile_n)
-    n_ctas = grid_m * grid_n * split_k
+def _split_s(gpu: GpuSpec, gemm: Gemm, kernel: _Tiled, split_k: int) -> float:
     depth = ceil_div(ceil_div(gemm.k, split_k), TILE_K) * TILE_K
-    a_bytes = gemm.activation.bits / 8
-    w_bytes = gemm.weight_bytes / (gemm.n * gemm.k)
-    row_bytes = tile_m * a_bytes + tile_n * w_bytes  # what one step of k loads
-    stage_bytes = STAGES * TILE_K * row_bytes
-    resident = max(1, min(MAX_CTAS_PER_SM, int(gpu.l1_capacity // stage_bytes)))
-
-    tensor = 2 * tile_m * tile_n * depth / (sm_flop * gpu.tensor_frac)
-    if gemm.weight != gemm.activation:
-        tensor += tile_n * depth * gpu.dequant_flop / gpu.vector_flop
-    l2 = row_bytes * depth / (gpu.l2_bytes / gpu.sms)
-    cta_s = max(tensor, l2) / gpu.clock
-
-    dram_bytes = _gemm_dram_bytes(gpu, gemm, tile, gpu.sms * resident)
-    waves = _waves_s(gpu, n_ctas, resident, cta_s, dram_bytes, stage_bytes)
-    return waves + _split_k_s(gpu, gemm, split_k)
+    waves_s = _waves_s(gpu, kernel, kernel.n_tiles * split_k, kernel.column_s * depth)
+    return waves_s + _reduce_s(gpu, gemm, split_k)
 
 
-def _waves_s(
-    gpu: GpuSpec, n_ctas: int, resident: int, cta_s: float, dram_bytes: float, stage_bytes: float
-) -> float:
+def _waves_s(gpu: GpuSpec, kernel: _Tiled, n_ctas: int, cta_s: float) -> float:
     """Full waves and the tail, each the longer of compute and memory, after its first load."""
-    n_full, tail = divmod(n_ctas, gpu.sms * resident)
-    seconds = 0.0
-    for n_waves, wave_ctas in ((n_full, gpu.sms * resident), (1, tail)):
-        if n_waves and wave_ctas:
-            per_sm = ceil_div(wave_ctas, gpu.sms)
-            rate = _memory_bytes_per_s(gpu, min(wave_ctas, gpu.sms), per_sm * stage_bytes)
-            memory_s = dram_bytes * wave_ctas / n_ctas / rate
+    latency_s = gpu.memory_latency * 1e-12
+    wave_ctas = gpu.sms * kernel.resident
+    n_full, tail = divmod(n_ctas, wave_ctas)
+    # With several CTAs on an SM, one loads its first tiles while another computes.
+    exposed = n_full + (tail > 0) if kernel.resident == 1 else 1
+    seconds = exposed * latency_s
+    for n_waves, n_together in ((n_full, wave_ctas), (1, tail)):
+        if n_waves and n_together:
+            per_sm = ceil_div(n_together, gpu.sms)
+            n_sms = min(n_together, gpu.sms)
+            rate = _memory_bytes_per_s(gpu, n_sms, per_sm * kernel.stage_bytes)
+            memory_s = kernel.dram_bytes * n_together / n_ctas / rate
             seconds += n_waves * max(per_sm * cta_s, memory_s)
-            # With several CTAs on an SM, one loads its first tiles while another computes.
-            seconds += (n_waves if resident == 1 else 1) * gpu.memory_latency * 1e-12
     return seconds
 
 
@@ -124,7 +146,7 @@ def _gemm_dram_bytes(gpu: GpuSpec, gemm: Gemm, tile: tuple[int, int], wave_ctas:
     return gemm.n_bytes + (a_passes - 1) * a_bytes + (w_passes - 1) * gemm.weight_bytes
 
 
-def _split_k_s(gpu: GpuSpec, gemm: Gemm, split_k: int) -> float:
+def _reduce_s(gpu: GpuSpec, gemm: Gemm, split_k: int) -> float:
     """Partial sums (fp32) written to L2 and read back once; nothing without a split."""
     if split_k == 1:
         return 0.0
@@ -136,8 +158,10 @@ def attention_s(gpu: GpuSpec, sm_flop: int, attention: Attention) -> float:
     """Fused attention: by query tiles in prefill, by split KV in decode."""
     group = attention.n_heads // attention.n_kv_heads
     if attention.n_query * group < QUERY_TILE:
-        return _decode_s(gpu, sm_flop, attention, group)
-    return _prefill_s(gpu, sm_flop, attention)
+        body_s = _decode_s(gpu, sm_flop, attention, group)
+    else:
+        body_s = _prefill_s(gpu, sm_flop, attention)
+    return launch_s(gpu) + (gpu.memory_latency + gpu.attention_fixed) * 1e-12 + body_s
 
 
 def _score_s(gpu: GpuSpec, sm_flop: int, attention: Attention, padding: float) -> float:
@@ -163,11 +187,11 @@ def _prefill_s(gpu: GpuSpec, sm_flop: int, attention: Attention) -> float:
     compute_s = score_s * max(pairs / gpu.sms, longest, pairs / n_ctas * ceil(n_ctas / gpu.sms))
     n_sms = min(n_ctas, gpu.sms)
     memory_s = attention.n_bytes / _memory_bytes_per_s(gpu, n_sms, gpu.bytes_in_flight)
-    return launch_s(gpu) + gpu.memory_latency * 1e-12 + max(compute_s, memory_s)
+    return max(compute_s, memory_s)
 
 
 def _decode_s(gpu: GpuSpec, sm_flop: int, attention: Attention, group: int) -> float:
-    """Split KV: every SM streams a part of the cache; a second kernel merges the parts."""
+    """Split KV: every SM streams a part of the cache; the parts are merged at the end."""
     n_heads = attention.batch * attention.n_kv_heads
     most = max(1, attention.n_tokens_read // KV_CHUNK)
     n_splits = min(most, max(1, gpu.sms // n_heads))
@@ -179,8 +203,7 @@ def _decode_s(gpu: GpuSpec, sm_flop: int, attention: Attention, group: int) -> f
     compute_s = ceil_div(n_ctas, gpu.sms) * n_query * tokens * score_s
     n_sms = min(n_ctas, gpu.sms)
     memory_s = attention.n_bytes / _memory_bytes_per_s(gpu, n_sms, gpu.bytes_in_flight)
-    merge_s = launch_s(gpu) + gpu.memory_latency * 1e-12 if n_splits > 1 else 0.0
-    return launch_s(gpu) + gpu.memory_latency * 1e-12 + max(compute_s, memory_s) + merge_s
+    return max(compute_s, memory_s)
 
 
 def elementwise_s(gpu: GpuSpec, operator: Elementwise) -> float:

@@ -83,6 +83,8 @@ class GpuSpec(Spec):
     """From the end of one kernel to useful work of the next, inside a graph."""
     launch_eager: Time
     """The same with an eager framework between kernels."""
+    attention_fixed: Time
+    """Fixed cost of fused attention beyond a launch: page look-up, softmax statistics, merging."""
     idle_power: Power
     """Static power."""
     peak_power: Power

@@ -67,6 +67,8 @@ class _Hop:
     targets: tuple[str, ...]
     latency_ps: int
     setup_ps: int
+    n_links: int = 1
+    """What it adds to a path's length."""
 
 
 def build_topology(groups: tuple[LinkGroup, ...], devices: tuple[str, ...]) -> Topology:
@@ -93,10 +95,10 @@ def _routes(hops: list[_Hop], devices: tuple[str, ...]) -> Iterator[tuple[str, s
     graph: nx.DiGraph[str | int] = nx.DiGraph()
     graph.add_nodes_from(devices)
     for index, hop in enumerate(hops):
-        graph.add_edges_from((source, index) for source in hop.sources)
-        graph.add_edges_from((index, target) for target in hop.targets)
+        graph.add_edges_from(((source, index) for source in hop.sources), links=hop.n_links)
+        graph.add_edges_from(((index, target) for target in hop.targets), links=0)
     for src in devices:
-        paths = nx.single_source_shortest_path(graph, src)
+        paths = nx.single_source_dijkstra_path(graph, src, weight="links")
         for dst in devices:
             if dst not in paths:
                 raise ConfigError("topology", f"no path from '{src}' to '{dst}'")
@@ -171,4 +173,4 @@ def _switch(group: LinkGroup, members: tuple[str, ...]) -> Iterator[_Hop]:
         sender = Resource(f"{group.name}.{member}.out", rate, link.energy)
         receiver = Resource(f"{group.name}.{member}.in", rate, 0)
         yield _Hop(sender, (member,), (fabric,), link.latency, link.setup)
-        yield _Hop(receiver, (fabric,), (member,), 0, 0)
+        yield _Hop(receiver, (fabric,), (member,), 0, 0, n_links=0)
