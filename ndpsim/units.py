@@ -86,7 +86,7 @@ def parse_quantity(text: str, dimension: str) -> int:
 
 
 def format_quantity(value: int, dimension: str) -> str:
-    """The shortest exact text of a quantity; `parse_quantity` reads it back.
+    """The shortest exact text of a quantity of at least 1; `parse_quantity` reads it back.
 
     >>> format_quantity(13750, "time"), format_quantity(25769803776, "size")
     ('13.75 ns', '24 GiB')
@@ -97,7 +97,7 @@ def format_quantity(value: int, dimension: str) -> str:
         if not unit.endswith("b/s")
         if (number := _decimal(Fraction(value) / scale)) is not None
     ]
-    return min(texts, key=lambda text: (len(text), text))
+    return min(texts, key=lambda text: (text.startswith("0."), len(text), text))
 
 
 def _base_unit(dimension: str) -> str:

@@ -144,7 +144,7 @@ def _message(place: _Place, fault: Mapping[str, Any]) -> str:
 def _unknown_field(place: _Place) -> str:
     known = sorted(place.parent.model_fields) if place.parent else []
     hint = nearest(str(place.location[-1]), known)
-    return f"unknown field{hint}" if hint else f"unknown field; known: {', '.join(known)}"
+    return f"unknown field{hint or '; known: ' + (', '.join(known) or 'none')}"
 
 
 def _unknown_choice(place: _Place, got: Any, choices: str) -> str:

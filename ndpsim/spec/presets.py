@@ -45,7 +45,7 @@ class Preset:
     about: str
     sources: dict[str, str]
     fields: Node
-    unsourced: tuple[Location, ...] = field(default=())
+    unsourced: tuple[Location, ...] = ()
     """Numbers that name no source; shipped presets have none."""
 
     @property

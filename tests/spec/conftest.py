@@ -39,10 +39,9 @@ links:
 }
 
 
-@pytest.fixture(autouse=True)
-def _made_up_presets(tmp_path, monkeypatch, request):
-    if request.node.get_closest_marker("shipped_presets") or "shipped" in request.node.name:
-        return
+@pytest.fixture
+def made_up_presets(tmp_path, monkeypatch):
+    """Replaces the shipped presets."""
     for name, text in FILES.items():
         path = tmp_path / "presets" / name
         path.parent.mkdir(parents=True, exist_ok=True)
