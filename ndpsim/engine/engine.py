@@ -6,7 +6,7 @@ classes) or a delay. A job starts when all jobs in `after` have ended. Ties brea
 creation.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -131,16 +131,17 @@ class Engine:
         self,
         name: str,
         resource: str,
-        duration_ps: int,
+        duration_ps: Callable[[int], int],
         *,
         priority: int = 0,
         after: Sequence[Job] = (),
     ) -> Job:
-        """Hold a flow resource at its full rate for `duration_ps` of undisturbed time."""
+        """Hold a flow resource at its full rate for some undisturbed time.
+
+        The time, in picoseconds, is a function of when the occupation starts.
+        """
         job = self._job(name, resource)
-        work = duration_ps * self._capacity[resource]
-        flow = Flow((resource,), work, priority, self._env.event(), 0)
-        self._env.process(self._move(job, flow, 0, after))
+        self._env.process(self._hold(job, duration_ps, priority, after))
         return job
 
     def call(self, generator: Steps) -> None:
@@ -228,10 +229,20 @@ class Engine:
         yield self._env.timeout(duration_ps)
         self._end(job)
 
+    def _hold(
+        self, job: Job, duration_ps: Callable[[int], int], priority: int, after: Sequence[Job]
+    ) -> Steps:
+        yield from self._ready(job, after)
+        work = duration_ps(self.now_ps) * self._capacity[job.resource]
+        yield from self._carry(job, Flow((job.resource,), work, priority, self._env.event(), 0))
+
     def _move(self, job: Job, flow: Flow, latency_ps: int, after: Sequence[Job]) -> Steps:
         yield from self._ready(job, after)
         if latency_ps:
             yield self._env.timeout(latency_ps)
+        yield from self._carry(job, flow)
+
+    def _carry(self, job: Job, flow: Flow) -> Steps:
         job.start_ps = self.now_ps
         self._flows[flow] = job
         self._network.start(flow)

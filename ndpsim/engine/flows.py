@@ -61,11 +61,9 @@ def max_min_rates(
                 pending.remove(i)
                 for resource in flows[i][0]:
                     left[resource] -= share
-        used = {
-            r for i, (route, p) in enumerate(flows) if p == priority and rates[i] for r in route
-        }
-        for resource in claimed & exclusive & used:
-            left[resource] = 0
+        for rate, (route, p) in zip(rates, flows, strict=True):
+            if rate and p == priority:
+                left.update(dict.fromkeys(exclusive.intersection(route), 0))
     return rates
 
 

@@ -9,28 +9,29 @@ from ndpsim.ndp.spec import NdpSpec
 from ndpsim.units import ceil_div, ps_from_cycles
 from ndpsim.workload.operators import Format
 
-N_MATRICES = 3
-"""Gate, up, down."""
-
 
 @dataclass(frozen=True, slots=True)
 class ExpertSlice:
-    """`columns` of one gated expert (of width d_model) with the tokens it must compute."""
+    """`columns` of one expert's inner dimension, with the tokens it must compute.
+
+    Of its `n_matrices` matrices (columns x d_model each) the last is the down projection.
+    """
 
     n_tokens: int
     columns: int
     d_model: int
+    n_matrices: int
     weight: Format
 
     @property
     def n_weights(self) -> int:
-        """Weights of the slice's three matrices."""
-        return N_MATRICES * self.columns * self.d_model
+        """Weights of the slice's matrices."""
+        return self.n_matrices * self.columns * self.d_model
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of the slice's weights with their scales."""
-        return self.weight.bytes_for(self.n_weights)
+        """Bytes of the slice's weights; group scales round up per matrix."""
+        return self.n_matrices * self.weight.bytes_for(self.columns * self.d_model)
 
     @property
     def flop(self) -> int:
@@ -82,7 +83,7 @@ def _tiles(ndp: NdpSpec, piece: ExpertSlice) -> list[tuple[int, int]]:
     """(weight bytes up to and with the tile, compute cycles of the tile), in order."""
     macs = mac_rate(ndp, piece.weight)
     per_tile = ndp.tile * 8 // piece.weight.bits
-    before_down = piece.n_weights * (N_MATRICES - 1) // N_MATRICES
+    before_down = piece.n_weights - piece.columns * piece.d_model
     tiles = []
     for start in range(0, piece.n_weights, per_tile):
         end = min(start + per_tile, piece.n_weights)
@@ -90,7 +91,7 @@ def _tiles(ndp: NdpSpec, piece: ExpertSlice) -> list[tuple[int, int]]:
         if start <= before_down < end:
             activations = ceil_div(piece.columns * piece.n_tokens, ndp.activation_lanes)
             cycles += ndp.pipeline_cycles + activations
-        tiles.append((piece.weight.bytes_for(end), cycles))
+        tiles.append((ceil_div(piece.weight_bytes * end, piece.n_weights), cycles))
     return tiles
 
 

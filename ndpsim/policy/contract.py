@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
+from ndpsim import registry
 from ndpsim.spec.model import Spec, Time
 
 Phase: TypeAlias = Literal["prefill", "decode"]
@@ -30,12 +31,24 @@ ExpertId: TypeAlias = tuple[int, int]
 
 
 class Policy(Spec):
-    """The base of all policies; the registry sets `kind` and `name` on registration."""
+    """The base of all policies; the registry sets `name` on registration."""
 
+    family_tag: ClassVar[str | None] = "policy"
     kind: ClassVar[str]
     name: ClassVar[str]
     source: ClassVar[str] = "ndpsim"
     """Where the rule was published."""
+
+    @classmethod
+    def family_names(cls) -> list[str]:
+        """Names of all registered policies of this kind."""
+        return registry.names(cls.kind)
+
+    @classmethod
+    def family_member(cls, name: str) -> type[Spec]:
+        """The policy of this kind registered under a name."""
+        member: type[Spec] = registry.lookup(cls.kind, name)
+        return member
 
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -103,6 +116,7 @@ class PartitionView(Protocol):
 class Partition(Policy):
     """Where expert weights live, and how one expert is cut over NDP units."""
 
+    kind: ClassVar[str] = "partition"
     on: ClassVar[Literal["ndp", "host"]] = "ndp"
     """Which memory holds the experts."""
 
@@ -166,6 +180,7 @@ class Plan:
 class Dispatch(Policy):
     """Which device computes each active expert of this layer, now."""
 
+    kind: ClassVar[str] = "dispatch"
     near: ClassVar[bool] = True
     """Whether plans may use NDP units."""
     decision_base: Time = 0
@@ -179,8 +194,7 @@ class Dispatch(Policy):
 
     def decision_ps(self, n_active: int) -> int:
         """Picoseconds the decision takes on the host CPU."""
-        base: int = self.decision_base
-        return base + n_active * self.decision_per_expert  # type: ignore[no-any-return]
+        return self.decision_base + n_active * self.decision_per_expert
 
 
 # --- prefetch and cache ------------------------------------------------------------------------
@@ -218,6 +232,7 @@ class PrefetchState(Protocol):
 class Prefetch(Policy):
     """Which experts to bring to the GPU ahead of need."""
 
+    kind: ClassVar[str] = "prefetch"
     watches: ClassVar[frozenset[Phase]] = frozenset()
     """Phases whose routing and step ends the policy wants to see."""
 
@@ -239,6 +254,7 @@ class CacheState(Protocol):
 class Cache(Policy):
     """What stays on the GPU, what leaves."""
 
+    kind: ClassVar[str] = "cache"
     keeps_prefetched: ClassVar[bool] = True
     keeps_fetched: ClassVar[bool] = False
     """Whether experts fetched on demand may stay (then uses are reported by `touch`)."""

@@ -1,1 +1,29 @@
-"""system"""
+"""The machine: stages, situations, outcomes; memory, energy and the bound."""
+
+from ndpsim.system.bound import Bound
+from ndpsim.system.energy import energy_j
+from ndpsim.system.machine import Machine, unit_names
+from ndpsim.system.memory import MemoryPlan, plan_memory
+from ndpsim.system.session import Session, StepResult, Tally
+from ndpsim.system.situation import Outcome, Situation, Transfer
+from ndpsim.system.spec import NdpGroup, SystemSpec
+from ndpsim.system.stage import Stage, simulate
+
+__all__ = [
+    "Bound",
+    "Machine",
+    "MemoryPlan",
+    "NdpGroup",
+    "Outcome",
+    "Session",
+    "Situation",
+    "Stage",
+    "StepResult",
+    "SystemSpec",
+    "Tally",
+    "Transfer",
+    "energy_j",
+    "plan_memory",
+    "simulate",
+    "unit_names",
+]

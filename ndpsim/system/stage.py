@@ -1,0 +1,365 @@
+"""Simulate one stage: a pure function of machine, dispatch policy and situation.
+
+An expert stage, from the router's output to the combined output:
+
+    gpu      shared experts | resident experts, then fetched ones as they arrive | combine
+    host     router ids in, decision, then copies (two staging buffers) and doorbells out
+    units    activations in, experts near their weights, one vector per token out
+    reduce   on the GPU, on the CPU, or along DIMM-Link
+
+Transfers under way from earlier stages go on beside it at the lowest priority. Demand copies come
+before near-data work where the machine does not let both use a unit's memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+
+from ndpsim import cpu, gpu
+from ndpsim.engine import Engine, Job, Probe, Steps
+from ndpsim.errors import InvariantError
+from ndpsim.memo import Memo
+from ndpsim.ndp import Execution, ExpertSlice, execute
+from ndpsim.policy import Dispatch, Phase, Plan, Slot
+from ndpsim.system.machine import GPU, HOST, Machine, ranks_of, transfer_ps
+from ndpsim.system.situation import Amounts, Outcome, Queue, Situation, Transfer
+from ndpsim.units import PS_PER_S, ps_for
+from ndpsim.workload import Elementwise, Operator, expert_operators
+
+DEMAND, NEAR, PREFETCH = 0, 1, 2
+"""Strict priority classes of flows; a lower number is served first."""
+
+ROUTER_BYTES = 4
+"""Bytes the CPU gets per routed (token, expert): a 2-byte id and a 2-byte gate weight."""
+
+STAGING_BUFFERS = 2
+"""Experts fetched on demand that GPU memory holds at a time."""
+
+
+def simulate(memo: Memo, machine: Machine, dispatch: Dispatch, situation: Situation) -> Outcome:
+    """Run a situation on a fresh engine from t = 0 until its required work has ended."""
+    return Stage(memo, machine, dispatch, situation).run()
+
+
+def gpu_ps(memo: Memo, machine: Machine, operators: Sequence[Operator]) -> int:
+    """Time of operators one after another on the GPU."""
+    return sum(memo(gpu.operator_ps, machine.system.gpu, operator) for operator in operators)
+
+
+def near_execution(memo: Memo, machine: Machine, piece: ExpertSlice) -> Execution:
+    """One expert slice alone on a unit, right after a refresh."""
+    return memo(execute, machine.system.ndp.unit, (piece,), 0)
+
+
+@dataclass(frozen=True)
+class StageCosts:
+    """What a dispatch policy sees of an expert stage (a `DispatchView`)."""
+
+    memo: Memo
+    machine: Machine
+    phase: Phase
+    slots: tuple[Slot, ...]
+
+    @property
+    def link_bytes_per_s(self) -> int:
+        """The narrowest link between the experts' homes and the GPU, all homes together."""
+        total = sum(copy.n_bytes for copies in self.machine.copies for copy in copies)
+        every = tuple(copy for copies in self.machine.copies for copy in copies)
+        return total * PS_PER_S // transfer_ps(every, self.machine.capacity)
+
+    @property
+    def near_bytes_per_s(self) -> int:
+        """All units' memory together."""
+        return sum(self.machine.capacity[ranks_of(unit)] for unit in self.machine.units)
+
+    def gpu_ps(self, slot: Slot) -> int:
+        """Compute time on the GPU, weights present."""
+        return gpu_ps(self.memo, self.machine, expert_work(self.machine, slot.n_tokens))
+
+    def fetch_ps(self, slot: Slot) -> int:
+        """Time to copy the weights to the GPU behind another copy."""
+        return self.machine.fetch_ps[slot.home]
+
+    def near_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
+        """(unit, time) of the slot's slices, each alone on its unit."""
+        return tuple(
+            (unit, near_execution(self.memo, self.machine, piece).duration_ps)
+            for unit, piece in self.machine.slices(slot)
+        )
+
+    def blocked_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
+        """(unit, time) that fetching the slot takes from its units' computing."""
+        access = self.machine.system.ndp.host_access
+        copies = self.machine.copies[slot.home]
+        shards = self.machine.homes[slot.home].shards
+        if access == "exclusive":
+            return tuple((shard.unit, self.fetch_ps(slot)) for shard in shards)
+        if access == "share":
+            capacity = self.machine.capacity
+            return tuple(
+                (shard.unit, ps_for(copy.n_bytes, capacity[copy.route[0]]))
+                for shard, copy in zip(shards, copies, strict=True)
+            )
+        return ()
+
+
+def expert_work(machine: Machine, n_tokens: int) -> tuple[Operator, ...]:
+    """GPU operators of one routed expert."""
+    return expert_operators(machine.model, machine.formats, n_tokens)
+
+
+def combine_operator(machine: Machine, n_read: int, n_written: int) -> Elementwise:
+    """The router-weighted sum of `n_read` vectors of width d_model into `n_written`."""
+    width, activation = machine.model.d_model, machine.formats.activation
+    return Elementwise("combine", n_read * width, n_written * width, 2 * n_read * width, activation)
+
+
+class Stage:
+    """One stage under construction and in progress; `probe` sees every finished job."""
+
+    def __init__(
+        self,
+        memo: Memo,
+        machine: Machine,
+        dispatch: Dispatch,
+        situation: Situation,
+        probe: Probe | None = None,
+    ) -> None:
+        self._memo = memo
+        self._machine = machine
+        self._dispatch = dispatch
+        self._situation = situation
+        self._engine = Engine(machine.capacity, machine.exclusive, probe)
+        self._n_arrived = 0
+        self._under_way: list[Job] = []
+        self._plan: Plan | None = None
+        self._flop: dict[str, int] = {}
+        self._bytes: dict[str, int] = {}
+        self._commands: dict[str, int] = {}
+        self._near_busy_ps: dict[str, int] = {}
+
+    def run(self) -> Outcome:
+        """Simulate until the required work has ended."""
+        if self._situation.queue:
+            self._engine.call(self._prefetch())
+        last = self._experts() if self._situation.kind == "experts" else self._operators()
+        duration_ps = self._engine.run(last)
+        queue = self._queue_left()
+        moved = self._engine.bytes_moved()
+        for resource, n_bytes in moved.items():
+            _add(self._bytes, resource, n_bytes)
+        return Outcome(
+            duration_ps=duration_ps,
+            queue=queue,
+            n_arrived=self._n_arrived,
+            plan=self._plan,
+            busy_ps=_amounts(self._engine.busy_ps() | self._near_busy_ps),
+            n_bytes=_amounts(self._bytes),
+            flop=_amounts(self._flop),
+            commands=_amounts(self._commands),
+            critical_ps=_amounts(self._engine.critical_ps(last)),
+        )
+
+    # --- the GPU -------------------------------------------------------------------------------
+
+    def _operators(self) -> Job:
+        return self._on_gpu("operators", self._situation.operators)
+
+    def _on_gpu(self, name: str, operators: Sequence[Operator], after: Sequence[Job] = ()) -> Job:
+        spec = self._machine.system.gpu
+        steps = [(op.name, self._memo(gpu.operator_ps, spec, op)) for op in operators]
+        for operator in operators:
+            _add(self._flop, GPU, operator.flop)
+            _add(self._bytes, GPU, operator.n_bytes)
+        return self._engine.sequence(name, GPU, steps, after)
+
+    # --- an expert stage -----------------------------------------------------------------------
+
+    def _experts(self) -> Job:
+        situation, machine = self._situation, self._machine
+        view = StageCosts(self._memo, machine, situation.phase, situation.slots)
+        plan = self._plan = self._dispatch.plan(view)
+        _check(plan, situation.slots)
+        done: list[Job] = []
+        if situation.operators:
+            done.append(self._on_gpu("shared experts", situation.operators))
+        decided = self._decide()
+        done += self._gpu_experts(plan, decided)
+        parts = self._near_experts(plan, decided)
+        done += [job for job, _ in parts]
+        n_gpu_parts = len(plan.gpu) and min(machine.model.top_k, len(plan.gpu))
+        n_vectors = n_gpu_parts + bool(situation.operators)
+        n_read = n_vectors * situation.n_tokens + sum(n for _, n in parts)
+        combine = combine_operator(machine, n_read, situation.n_tokens)
+        return self._on_gpu("combine", (combine,), done)
+
+    def _decide(self) -> Job:
+        """Router output to the host, then the scheduler's decision there."""
+        situation = self._situation
+        route = self._machine.route(GPU, HOST)
+        n_bytes = situation.n_tokens * self._machine.model.top_k * ROUTER_BYTES
+        ids = self._send("router ids", route.resources, n_bytes, route.latency_ps)
+        decision_ps = self._dispatch.decision_ps(len(situation.slots))
+        return self._engine.task("decide", "cpu", decision_ps, [ids])
+
+    def _send(
+        self,
+        name: str,
+        route: tuple[str, ...],
+        n_bytes: int,
+        latency_ps: int,
+        after: Sequence[Job] = (),
+    ) -> Job:
+        """Move bytes on demand; within one device there is nothing to move."""
+        if not route:
+            return self._engine.delay(name, latency_ps, after)
+        return self._engine.flow(name, route, n_bytes, latency_ps=latency_ps, after=after)
+
+    def _gpu_experts(self, plan: Plan, decided: Job) -> list[Job]:
+        """Residents first; a copy starts when the one before has arrived and a buffer is free."""
+        jobs: list[Job] = []
+        fetched: list[Job] = []
+        arrived: list[Job] = []
+        issued = decided
+        for index in plan.gpu:
+            slot = self._situation.slots[index]
+            after = [decided]
+            if not slot.resident:
+                copies = self._machine.copies[slot.home]
+                setup_ps = max(copy.setup_ps + copy.latency_ps for copy in copies)
+                issued = self._engine.delay("copy set-up", setup_ps, [issued])
+                free = fetched[-STAGING_BUFFERS:][:1] if len(fetched) >= STAGING_BUFFERS else []
+                arrived = after = [
+                    self._engine.flow("fetch", c.route, c.n_bytes, after=[issued, *arrived, *free])
+                    for c in copies
+                ]
+            job = self._on_gpu("expert", expert_work(self._machine, slot.n_tokens), after)
+            jobs.append(job)
+            if not slot.resident:
+                fetched.append(job)
+        return jobs
+
+    def _near_experts(self, plan: Plan, decided: Job) -> list[tuple[Job, int]]:
+        """Near-data work of every unit; (arrival on the GPU, vectors that arrive)."""
+        work: dict[str, list[ExpertSlice]] = {}
+        for index in plan.near:
+            for unit, piece in self._machine.slices(self._situation.slots[index]):
+                work.setdefault(unit, []).append(piece)
+        done = [
+            (unit, n_tokens, self._unit(unit, tuple(work[unit]), n_tokens, decided))
+            for unit in self._machine.units
+            if unit in work
+            for n_tokens in [min(self._situation.n_tokens, sum(p.n_tokens for p in work[unit]))]
+        ]
+        reduce = {"gpu": self._to_gpu, "cpu": self._over_cpu, "dimm-link": self._along_units}
+        return reduce[self._machine.system.ndp.reduce](done) if done else []
+
+    def _unit(self, unit: str, pieces: tuple[ExpertSlice, ...], n_tokens: int, decided: Job) -> Job:
+        """Activations and the doorbell to a unit, its experts, and the host seeing them done.
+
+        A unit needs at most one vector per token and at most one per (token, expert) it computes.
+        """
+        ndp = self._machine.system.ndp
+        inward = self._machine.route(GPU, unit)
+        n_bytes = self._machine.vector_bytes(n_tokens)
+        inputs = self._send("activations", inward.resources, n_bytes, inward.latency_ps, [decided])
+        command_ps = ndp.doorbell + self._machine.route(HOST, unit).latency_ps
+        command = self._engine.delay("doorbell", command_ps + ndp.unit.command_latency, [decided])
+        run = self._engine.occupy(
+            "experts",
+            ranks_of(unit),
+            partial(self._execute, unit, pieces),
+            priority=NEAR,
+            after=[inputs, command],
+        )
+        return self._engine.delay("poll", ndp.poll, [run])
+
+    def _execute(self, unit: str, pieces: tuple[ExpertSlice, ...], start_ps: int) -> int:
+        """Duration of a unit's work from a start; its counts go to the outcome."""
+        interval_ps = self._machine.refresh_interval_ps
+        n_phases = self._machine.system.refresh_phases
+        phase_ps = self._situation.refresh_phase * interval_ps // n_phases
+        offset_ps = (phase_ps + start_ps) % interval_ps
+        execution = self._memo(execute, self._machine.system.ndp.unit, pieces, offset_ps)
+        _add(self._near_busy_ps, unit, execution.duration_ps)
+        _add(self._flop, unit, execution.flop)
+        _add(self._bytes, ranks_of(unit), execution.n_bytes)
+        for command, n in execution.commands:
+            _add(self._commands, f"{unit}.{command}", n)
+        return execution.duration_ps
+
+    # --- reduction -----------------------------------------------------------------------------
+
+    def _to_gpu(self, done: list[tuple[str, int, Job]]) -> list[tuple[Job, int]]:
+        """Every unit's vectors to the GPU, which sums them in the combine."""
+        return [(self._vectors(unit, GPU, n, [job]), n) for unit, n, job in done]
+
+    def _over_cpu(self, done: list[tuple[str, int, Job]]) -> list[tuple[Job, int]]:
+        """Every unit's vectors to the host, summed there, and one vector per token onward."""
+        arrived = [self._vectors(unit, HOST, n, [job]) for unit, n, job in done]
+        n_tokens = max(n for _, n, _ in done)
+        total = combine_operator(self._machine, sum(n for _, n, _ in done), n_tokens)
+        _add(self._flop, "cpu", total.flop)
+        _add(self._bytes, "cpu", total.n_bytes)
+        duration_ps = self._memo(cpu.operator_ps, self._machine.system.cpu, total)
+        reduced = self._engine.task("reduce", "cpu", duration_ps, arrived)
+        return [(self._vectors(HOST, GPU, n_tokens, [reduced]), n_tokens)]
+
+    def _along_units(self, done: list[tuple[str, int, Job]]) -> list[tuple[Job, int]]:
+        """A chain over DIMM-Link: each unit adds its vectors to those of the unit before."""
+        unit, n_tokens, job = done[0]
+        for following, n, ready in done[1:]:
+            n_tokens = max(n_tokens, n)
+            job = self._vectors(unit, following, n_tokens, [job, ready])
+            unit = following
+        return [(self._vectors(unit, GPU, n_tokens, [job]), n_tokens)]
+
+    def _vectors(self, src: str, dst: str, n_tokens: int, after: Sequence[Job]) -> Job:
+        route = self._machine.route(src, dst)
+        n_bytes = self._machine.vector_bytes(n_tokens)
+        return self._send("results", route.resources, n_bytes, route.latency_ps, after)
+
+    # --- prefetch ------------------------------------------------------------------------------
+
+    def _prefetch(self) -> Steps:
+        """Move queued transfers one after another, each as one flow per shard."""
+        for transfer, count in self._situation.queue:
+            copies = self._machine.copies[transfer.home]
+            for _ in range(count):
+                self._under_way = [
+                    self._engine.flow("prefetch", copy.route, left, priority=PREFETCH)
+                    for copy, left in zip(copies, transfer.left, strict=True)
+                ]
+                for job in self._under_way:
+                    if job.end_ps < 0:
+                        yield job.event
+                self._n_arrived += 1
+
+    def _queue_left(self) -> Queue:
+        """The queue without what has arrived; the transfer under way with its bytes left."""
+        bytes_left = self._engine.flows_left()
+        left = [t for transfer, count in self._situation.queue for t in [transfer] * count]
+        del left[: self._n_arrived]
+        if left:
+            rest = tuple(bytes_left.get(job, 0) for job in self._under_way)
+            left[0] = Transfer(left[0].home, rest)
+        return queue_of(left)
+
+
+def queue_of(transfers: Sequence[Transfer]) -> Queue:
+    """Transfers with equal neighbours counted."""
+    return tuple((transfer, len(list(group))) for transfer, group in groupby(transfers))
+
+
+def _check(plan: Plan, slots: tuple[Slot, ...]) -> None:
+    if sorted((*plan.gpu, *plan.near)) != list(range(len(slots))):
+        raise InvariantError("dispatch", f"plan {plan} does not cover {len(slots)} slots once each")
+
+
+def _add(total: dict[str, int], key: str, amount: int) -> None:
+    total[key] = total.get(key, 0) + amount
+
+
+def _amounts(total: dict[str, int]) -> Amounts:
+    return tuple(sorted(total.items()))
