@@ -27,6 +27,8 @@ class _Shelf:
     origins: dict[str, str] = field(default_factory=dict)
     packages: list[str] = field(default_factory=list)
     """Packages whose modules register built-ins and are not imported yet."""
+    plugins: dict[str, list[EntryPoint]] | None = None
+    """Entry points by name, once read from the installed distributions."""
 
 
 _shelves: Final = {kind: _Shelf() for kind in KINDS}
@@ -121,10 +123,12 @@ def _load_built_ins(kind: str) -> _Shelf:
 
 
 def _plugins(kind: str) -> dict[str, list[EntryPoint]]:
-    found: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=f"ndpsim.{kind}"):
-        found.setdefault(point.name, []).append(point)
-    return found
+    shelf = _shelf(kind)
+    if shelf.plugins is None:
+        shelf.plugins = {}
+        for point in entry_points(group=f"ndpsim.{kind}"):
+            shelf.plugins.setdefault(point.name, []).append(point)
+    return shelf.plugins
 
 
 def _load_plugin(kind: str, name: str, point: EntryPoint) -> Any:

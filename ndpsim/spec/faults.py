@@ -10,7 +10,7 @@ from ndpsim.errors import ConfigError, nearest
 from ndpsim.spec.expand import below, choose, expected, tags_of
 from ndpsim.spec.model import Spec
 from ndpsim.spec.presets import preset_names
-from ndpsim.spec.tree import Location, Node, Step, dotted
+from ndpsim.spec.tree import Location, Node, Origin, Step, dotted
 
 MAX_SHOWN = 60
 """Characters of a value that an error line repeats."""
@@ -45,7 +45,7 @@ def explain(spec_type: type[Spec], tree: Node, error: ValidationError) -> Config
     what = _message(place, fault)
     more = len({p.location for p, _ in faults} - {place.location})
     return ConfigError(
-        place.node.origin.where,
+        (_blame(place.node) if fault["type"] == "value_error" else place.node.origin).where,
         (f"{path}: " if path else "") + what + (f" (and {more} more)" if more else ""),
     )
 
@@ -72,6 +72,16 @@ def _with_tag(fault: Mapping[str, Any]) -> dict[str, Any]:
         "input": context["tag"],
         "ctx": {"expected": context["expected_tags"]},
     }
+
+
+def _blame(node: Node) -> Origin:
+    """What was written last of the values that disagree: an override, the file, a preset."""
+    if not node.is_mapping:
+        return node.origin
+    origins = [part.origin for part in node.walk()]
+    overrides = [origin for origin in origins if origin.override]
+    written = [origin for origin in origins if not origin.source]
+    return [*overrides[-1:], *written[:1], node.origin][0]
 
 
 def _place(spec_type: type[Spec], tree: Node, loc: Sequence[Step]) -> _Place | None:

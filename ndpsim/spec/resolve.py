@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ndpsim.errors import ConfigError
 from ndpsim.spec.expand import Expander
-from ndpsim.spec.faults import explain
+from ndpsim.spec.faults import MAX_SHOWN, explain
 from ndpsim.spec.model import Spec
 from ndpsim.spec.presets import load_preset_file
 from ndpsim.spec.tree import Location, Node, Origin, dotted, node_from
@@ -132,16 +132,21 @@ def _overrides(
 ) -> Iterator[tuple[list[str], Node]]:
     if isinstance(overrides, Mapping):
         for path, value in overrides.items():
-            yield _steps(path, f"set '{path}'"), node_from(value, Origin(f"set '{path}'", base))
+            where = f"set '{path}'"
+            yield _steps(path, where), node_from(value, Origin(where, base, override=True))
         return
     if isinstance(overrides, str):
         raise TypeError("overrides is a sequence of 'a.b=c' texts, not one text")
     for text in overrides:
-        where = f"--set {text}"
+        shown = " ".join(text.split())
+        where = f"--set {shown if len(shown) <= MAX_SHOWN else shown[: MAX_SHOWN - 3] + '...'}"
         path, separator, value_text = text.partition("=")
         if not separator or not path.strip() or not value_text.strip():
             raise ConfigError(where, "expected KEY=VALUE, such as workload.batch=4")
-        yield _steps(path.strip(), where), parse_value(value_text, Origin(where, base))
+        yield (
+            _steps(path.strip(), where),
+            parse_value(value_text, Origin(where, base, override=True)),
+        )
 
 
 def _steps(path: str, where: str) -> list[str]:

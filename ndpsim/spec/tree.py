@@ -23,6 +23,8 @@ class Origin:
     """What a reader is told about the value's source; empty: the same as `where`."""
     assumed: bool = False
     """A preset says that this value is an assumption."""
+    override: bool = False
+    """Set from outside any file: ``--set`` or its equal in Python."""
 
     @property
     def text(self) -> str:
@@ -61,6 +63,12 @@ class Node:
             yield from self.value.items()
         elif isinstance(self.value, list):
             yield from enumerate(self.value)
+
+    def walk(self) -> Iterator["Node"]:
+        """The node itself and all below it."""
+        yield self
+        for _, child in self.children():
+            yield from child.walk()
 
     def plain(self) -> Any:
         """The same values without origins."""

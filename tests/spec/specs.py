@@ -13,6 +13,12 @@ class Memory(Spec):
     """Capacity."""
     rate: Bandwidth
 
+    @model_validator(mode="after")
+    def _fast_enough(self):
+        if self.rate * 10 < self.size:
+            raise ValueError("reading it all takes longer than 10 s")
+        return self
+
 
 class Gpu(Spec):
     preset_kind: ClassVar[str | None] = "gpu"
@@ -101,6 +107,8 @@ class Run(Spec):
     either: Loop | Synth | None = None
     keep: Annotated[SerializeAsAny[Keep], BeforeValidator(read_keep)] = Nothing()
     workload: Workload = Workload(prompt=256)
+    named: dict[str, Link] = Field(default_factory=dict)
+    pair: tuple[Gpu, Link] | None = None
     notes: dict[str, Time] = Field(default_factory=dict)
     seed: int = 0
 
