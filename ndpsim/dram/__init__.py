@@ -1,1 +1,39 @@
-"""dram"""
+"""DRAM: standards as data, address mapping, the reference controller, its fast forms."""
+
+from ndpsim.dram.device import (
+    Device,
+    command_energy_fj,
+    peak_bytes_per_s,
+    resolve,
+    standby_energy_fj,
+)
+from ndpsim.dram.reference import Issued, Run
+from ndpsim.dram.spec import (
+    CommandSpec,
+    ConstraintSpec,
+    ControllerSpec,
+    DramSpec,
+    OrganisationSpec,
+    StandardSpec,
+)
+from ndpsim.dram.stream import Stream, StreamOutcome, stream_marks, stream_table
+
+__all__ = [
+    "CommandSpec",
+    "ConstraintSpec",
+    "ControllerSpec",
+    "Device",
+    "DramSpec",
+    "Issued",
+    "OrganisationSpec",
+    "Run",
+    "StandardSpec",
+    "Stream",
+    "StreamOutcome",
+    "command_energy_fj",
+    "peak_bytes_per_s",
+    "resolve",
+    "standby_energy_fj",
+    "stream_marks",
+    "stream_table",
+]

@@ -496,7 +496,7 @@ def advance(
 
 
 @_compiled
-def canonical(config, windows, window_commands, state, out):  # type: ignore[no-untyped-def]
+def canonical(config, windows, state, out):  # type: ignore[no-untyped-def]
     """Writes the state as seen from now: two states with equal futures look the same.
 
     Time counts from the current tick, rows and request numbers from the current turn of the
