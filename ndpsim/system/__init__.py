@@ -1,8 +1,9 @@
 """The machine: stages, situations, outcomes; memory, energy and the bound."""
 
+from ndpsim.system.audit import audit
 from ndpsim.system.bound import Bound
 from ndpsim.system.energy import energy_j
-from ndpsim.system.machine import Machine, unit_names
+from ndpsim.system.machine import GPU, MEMORY, Machine, unit_names
 from ndpsim.system.memory import MemoryPlan, plan_memory
 from ndpsim.system.session import Session, StepResult, Tally
 from ndpsim.system.situation import Outcome, Situation, Transfer
@@ -10,6 +11,8 @@ from ndpsim.system.spec import NdpGroup, SystemSpec
 from ndpsim.system.stage import Stage, simulate
 
 __all__ = [
+    "GPU",
+    "MEMORY",
     "Bound",
     "Machine",
     "MemoryPlan",
@@ -22,6 +25,7 @@ __all__ = [
     "SystemSpec",
     "Tally",
     "Transfer",
+    "audit",
     "energy_j",
     "plan_memory",
     "simulate",

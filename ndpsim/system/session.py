@@ -56,6 +56,11 @@ class Tally:
         self.outcomes[key] = outcome
         self.counts[key] = self.counts.get(key, 0) + 1
 
+    @property
+    def n_stages(self) -> int:
+        """Stages counted."""
+        return sum(self.counts.values())
+
     def total(self, amounts: str) -> dict[str, int]:
         """The sum of a field of pairs over all occurrences, by resource."""
         total: dict[str, int] = {}
@@ -106,6 +111,8 @@ class Session:
         """Most experts on the GPU at a time."""
         self.n_prefetched = 0
         """Experts that arrived by prefetch."""
+        self.gpu_only_ps = 0
+        """Time of the stages in which only the GPU computes."""
 
     def step(self, phase: Phase, step: Step, routed: NDArray[np.int16]) -> StepResult:
         """Run one step; `routed` has shape (n_tokens, n_moe_layers, top_k), -1 for none."""
@@ -154,7 +161,9 @@ class Session:
 
     def _gpu_stage(self, phase: Phase, step: Step, operators: Operators) -> int:
         situation = Situation("gpu", phase, step.n_tokens, operators, queue=self._queue)
-        return self._simulate(situation).duration_ps
+        duration_ps = self._simulate(situation).duration_ps
+        self.gpu_only_ps += duration_ps
+        return duration_ps
 
     def _expert_stage(
         self,

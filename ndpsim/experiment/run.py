@@ -1,0 +1,153 @@
+"""Run one configuration: build the machine, serve the request, sum up."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ndpsim.experiment.result import RunResult
+from ndpsim.experiment.routing import Routing, routing_of
+from ndpsim.experiment.spec import RunSpec
+from ndpsim.experiment.summary import Finished, summarize, tables
+from ndpsim.memo import Memo, NoMemo
+from ndpsim.policy import Placement
+from ndpsim.serving import serve, steps
+from ndpsim.spec import Resolved, digest, resolve
+from ndpsim.system import MEMORY, Bound, Machine, Session, audit, plan_memory, unit_names
+from ndpsim.workload import ModelSpec
+
+SCHEMA: Final = 1
+"""Version of the summary's fields."""
+
+SEMANTICS: Final = 1
+"""Version of the models' meaning; part of the config hash, raised when results change."""
+
+Source = Path | str | Mapping[str, Any]
+Overrides = Sequence[str] | Mapping[str, Any]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a partition policy sees (a `PartitionView`)."""
+
+    units: tuple[str, ...]
+    host: str
+    n_moe_layers: int
+    n_experts: int
+    d_expert: int
+    slice_granularity: int
+
+
+def run(
+    config: Source,
+    set: Overrides = (),  # noqa: A002 - the command line's word
+    *,
+    memo: bool = True,
+    check: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Simulate one run.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or the same fields as a mapping (paths relative to the working directory).
+    set
+        Overrides, as a mapping of dotted paths to values or as ``a.b=value`` texts.
+    memo
+        Whether equal situations are simulated once; the integers are the same either way.
+    check
+        Whether to audit the run's conservation laws.
+    progress
+        Told (steps done, steps in all).
+
+    Raises
+    ------
+    InputError
+        Anything in the configuration or the trace that cannot be used.
+    """
+    resolved = resolve(RunSpec, config, set)
+    return run_resolved(resolved, memo=memo, check=check, progress=progress)
+
+
+def run_resolved(
+    resolved: Resolved[RunSpec],
+    *,
+    memo: bool = True,
+    check: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """As `run`, for a configuration that is resolved already."""
+    started = time.perf_counter()
+    spec, memory = resolved.spec, Memo() if memo else NoMemo()
+    model = spec.model_spec()
+    machine, placement = build_machine(spec, model)
+    workload = spec.workload
+    plan = plan_memory(
+        machine, placement, workload.batch, workload.prompt_tokens, workload.output_tokens
+    )
+    routing = routing_of(spec, model)
+    session = Session(memory, machine, spec.scheduler, placement, plan.expert_capacity)
+    results = serve(session, workload, routing.experts, progress)
+    if check:
+        audit(machine, session, plan, routing.experts, results)
+    bound_ps = _bound_ps(memory, machine, spec, routing, session.gpu_only_ps)
+    finished = Finished(spec, machine, plan, session, results, routing, bound_ps)
+    values = resolved.values | {"model": model.model_dump(mode="json")}
+    head = {
+        "schema": SCHEMA,
+        "model": model.name,
+        "scheduler": spec.scheduler.name,
+        "config_hash": config_hash(values, routing.digest),
+        "seed": spec.seed,
+    }
+    return RunResult(
+        summary=head | summarize(finished),
+        values=values,
+        provenance=resolved.provenance,
+        assumed=resolved.assumed,
+        tables=tables(finished),
+        wall_s=time.perf_counter() - started,
+        memo=memory.stats(),
+    )
+
+
+def build_machine(spec: RunSpec, model: ModelSpec) -> tuple[Machine, Placement]:
+    """The machine of a run, with every expert at its home."""
+    system = spec.system
+    room = Room(
+        units=unit_names(system),
+        host=MEMORY,
+        n_moe_layers=model.n_moe_layers,
+        n_experts=model.n_experts,
+        d_expert=model.d_expert,
+        slice_granularity=system.ndp.unit.slice_granularity,
+    )
+    placement = spec.scheduler.partition.place(room)
+    return Machine(system, model, spec.formats.formats(), placement.homes), placement
+
+
+def config_hash(values: Mapping[str, Any], trace_digest: str) -> str:
+    """The identity of a run: resolved values, the trace's content, the models' meaning.
+
+    A trace counts by its content, wherever it lies; options of its use count as they are.
+    """
+    trace = values["trace"]
+    options = {k: v for k, v in trace.items() if k != "path"} if isinstance(trace, dict) else {}
+    content = {"content": trace_digest, **{k: v for k, v in options.items() if v is not None}}
+    return digest({**values, "trace": content, "semantics": SEMANTICS})
+
+
+def _bound_ps(
+    memo: Memo, machine: Machine, spec: RunSpec, routing: Routing, gpu_only_ps: int
+) -> int | None:
+    """The lower bound of an exact run; others have none."""
+    if not spec.scheduler.exact:
+        return None
+    bound = Bound(memo, machine, near=spec.scheduler.partition.on == "ndp")
+    experts = routing.experts
+    for _, step, positions in steps(spec.workload):
+        bound.add(experts[:, positions].reshape(step.n_tokens, *experts.shape[2:]))
+    return bound.solve_ps(gpu_only_ps)
