@@ -19,6 +19,8 @@ class Routing:
     """Digest of the trace's content."""
     synthetic: bool
     """Whether any of the routing was generated."""
+    n_invented: int
+    """Positions that `trace.extend` made up, over the batch."""
     origin: str
     """One line for people: what model the routing was captured from, or how it was made."""
 
@@ -53,10 +55,12 @@ def routing_of(spec: RunSpec, model: ModelSpec) -> Routing:
         sequences=source.sequences,
         extend=source.extend,
         seed=spec.seed,
+        where=str(source.path or "trace"),
     )
     return Routing(
         experts=selection.experts,
         digest=trace_digest(trace),
-        synthetic=selection.synthetic,
+        synthetic=trace.info.synthetic or selection.n_invented > 0,
+        n_invented=selection.n_invented,
         origin=trace.info.model,
     )

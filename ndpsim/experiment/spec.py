@@ -8,7 +8,7 @@ from ndpsim.policy import SchedulerSpec
 from ndpsim.serving import WorkloadSpec
 from ndpsim.spec.model import CountOrZero, InputPath, Spec
 from ndpsim.system import SystemSpec
-from ndpsim.workload import Formats, FormatSpec, ModelSpec, SyntheticSpec, from_huggingface
+from ndpsim.workload import Formats, FormatSpec, ModelSpec, SyntheticSpec, read_huggingface_config
 
 
 class HuggingFaceModel(Spec):
@@ -76,7 +76,7 @@ class RunSpec(Spec):
         """The model's dimensions."""
         if isinstance(self.model, ModelSpec):
             return self.model
-        return from_huggingface(self.model.huggingface)
+        return read_huggingface_config(self.model.huggingface)
 
     def trace_spec(self) -> TraceSpec:
         """The trace's origin; a path alone stands for a file."""

@@ -1,1 +1,65 @@
 """Work to be done: model dimensions, operators, number formats and routing traces."""
+
+from ndpsim.workload.huggingface import read_huggingface_config
+from ndpsim.workload.layers import (
+    Formats,
+    Operators,
+    Step,
+    attention_operators,
+    combine_operators,
+    dense_operators,
+    embedding_operators,
+    expert_operators,
+    head_operators,
+    router_operators,
+    shared_operators,
+)
+from ndpsim.workload.memory import (
+    expert_bytes,
+    expert_flop,
+    expert_slice_bytes,
+    kv_cache_bytes,
+    non_expert_bytes,
+    workspace_bytes,
+)
+from ndpsim.workload.operators import Attention, Elementwise, Format, Gemm, Operator
+from ndpsim.workload.selection import select
+from ndpsim.workload.spec import FormatSpec, ModelSpec
+from ndpsim.workload.synth import SyntheticSpec, synthesize
+from ndpsim.workload.trace import Trace, TraceInfo, read_trace, trace_digest, write_trace
+
+__all__ = [
+    "Attention",
+    "Elementwise",
+    "Format",
+    "FormatSpec",
+    "Formats",
+    "Gemm",
+    "ModelSpec",
+    "Operator",
+    "Operators",
+    "Step",
+    "SyntheticSpec",
+    "Trace",
+    "TraceInfo",
+    "attention_operators",
+    "combine_operators",
+    "dense_operators",
+    "embedding_operators",
+    "expert_bytes",
+    "expert_flop",
+    "expert_operators",
+    "expert_slice_bytes",
+    "head_operators",
+    "kv_cache_bytes",
+    "non_expert_bytes",
+    "read_huggingface_config",
+    "read_trace",
+    "router_operators",
+    "select",
+    "shared_operators",
+    "synthesize",
+    "trace_digest",
+    "workspace_bytes",
+    "write_trace",
+]
