@@ -23,26 +23,32 @@ from ndpsim.workload.memory import (
     workspace_bytes,
 )
 from ndpsim.workload.operators import Attention, Elementwise, Format, Gemm, Operator
-from ndpsim.workload.selection import select
-from ndpsim.workload.spec import FormatSpec, ModelSpec
+from ndpsim.workload.selection import Extend, Routing, check_geometry, select
+from ndpsim.workload.spec import FormatSpec, GqaSpec, MlaSpec, ModelSpec
+from ndpsim.workload.stats import trace_stats
 from ndpsim.workload.synth import SyntheticSpec, synthesize
 from ndpsim.workload.trace import Trace, TraceInfo, read_trace, trace_digest, write_trace
 
 __all__ = [
     "Attention",
     "Elementwise",
+    "Extend",
     "Format",
     "FormatSpec",
     "Formats",
     "Gemm",
+    "GqaSpec",
+    "MlaSpec",
     "ModelSpec",
     "Operator",
     "Operators",
+    "Routing",
     "Step",
     "SyntheticSpec",
     "Trace",
     "TraceInfo",
     "attention_operators",
+    "check_geometry",
     "combine_operators",
     "dense_operators",
     "embedding_operators",
@@ -60,6 +66,7 @@ __all__ = [
     "shared_operators",
     "synthesize",
     "trace_digest",
+    "trace_stats",
     "workspace_bytes",
     "write_trace",
 ]

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ndpsim.errors import TraceError
-from ndpsim.workload.spec import MAX_EXPERTS, MAX_LAYERS
+from ndpsim.workload._checks import check_info, check_trace, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,7 +100,8 @@ def write_trace(path: Path | str, trace: Trace) -> None:
     import pyarrow.parquet as pq
 
     path = Path(path)
-    _check(str(path), trace)
+    check_trace(str(path), trace)
+    _check_provenance(str(path), trace.info)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with pq.ParquetWriter(beside, _schema(trace), **_WRITER) as writer:
@@ -110,7 +111,7 @@ def write_trace(path: Path | str, trace: Trace) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise TraceError(str(path), f"cannot be written: {_one_line(error)}") from error
+        raise TraceError(str(path), f"cannot be written: {one_line(error)}") from error
 
 
 def read_trace(path: Path | str, sequences: Iterable[int] | None = None) -> Trace:
@@ -140,9 +141,9 @@ def read_trace(path: Path | str, sequences: Iterable[int] | None = None) -> Trac
     except FileNotFoundError:
         raise TraceError(where, "no such file") from None
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
-        raise TraceError(where, f"is not a readable Parquet file: {_one_line(error)}") from error
+        raise TraceError(where, f"is not a readable Parquet file: {one_line(error)}") from error
     trace = _from_table(where, info, table)
-    _check(where, trace)
+    check_trace(where, trace)
     return trace if wanted is None else _subset(where, trace, wanted)
 
 
@@ -233,6 +234,13 @@ def _info_json(info: TraceInfo) -> bytes:
     return json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
 
 
+def _check_provenance(where: str, info: TraceInfo) -> None:
+    try:
+        _info_json(info)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TraceError(where, f"provenance must be JSON: {one_line(error)}") from error
+
+
 def _read_info(where: str, metadata: Mapping[bytes, bytes]) -> TraceInfo:
     key = METADATA_KEY.decode()
     if METADATA_KEY not in metadata:
@@ -240,7 +248,7 @@ def _read_info(where: str, metadata: Mapping[bytes, bytes]) -> TraceInfo:
     try:
         content = json.loads(metadata[METADATA_KEY], parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise TraceError(where, f"metadata '{key}' is not JSON: {_one_line(error)}") from error
+        raise TraceError(where, f"metadata '{key}' is not JSON: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise TraceError(where, f"metadata '{key}' must be a mapping")
     if content.pop("schema", None) != SCHEMA_VERSION:
@@ -252,42 +260,12 @@ def _read_info(where: str, metadata: Mapping[bytes, bytes]) -> TraceInfo:
     except TypeError:
         known = ", ".join(TraceInfo.__slots__)
         raise TraceError(where, f"metadata '{key}' must have exactly: {known}") from None
-    _check_info(where, info)
+    check_info(where, info)
     return info
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not allowed")
-
-
-def _is_count(value: object, most: int, least: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _check_info(where: str, info: TraceInfo) -> None:
-    rules = {
-        "model must be a printable name": isinstance(info.model, str)
-        and 0 < len(info.model) <= 200
-        and info.model.isprintable(),
-        f"n_experts must be 1 to {MAX_EXPERTS}": _is_count(info.n_experts, MAX_EXPERTS),
-        "top_k must be 1 to n_experts": _is_count(info.n_experts, MAX_EXPERTS)
-        and _is_count(info.top_k, info.n_experts),
-        "layers must be ascending decoder-layer indices": _ascending_layers(info.layers),
-        "synthetic must be true or false": isinstance(info.synthetic, bool),
-        "provenance must be a mapping": isinstance(info.provenance, Mapping),
-    }
-    for rule, holds in rules.items():
-        if not holds:
-            raise TraceError(where, f"trace metadata: {rule}")
-
-
-def _ascending_layers(layers: object) -> bool:
-    return (
-        isinstance(layers, tuple)
-        and 0 < len(layers) <= MAX_LAYERS
-        and all(_is_count(layer, MAX_LAYERS - 1, least=0) for layer in layers)
-        and all(a < b for a, b in pairwise(layers))
-    )
 
 
 def _check_schema(where: str, schema: "pa.Schema", top_k: int) -> list[str]:
@@ -379,71 +357,6 @@ def _check_rows(where: str, info: TraceInfo, rows: dict[str, npt.NDArray[Any]]) 
         )
 
 
-def _check(where: str, trace: Trace) -> None:
-    info, shape = trace.info, trace.experts.shape
-    _check_info(where, info)
-    _check_arrays(where, trace)
-    _check_order(where, trace)
-    if trace.phase.max() > DECODE:
-        token = int(np.argmax(trace.phase > DECODE))
-        _fail_row(where, trace, token, f"phase {trace.phase[token]} is neither 0 nor 1")
-    low, high = int(trace.experts.min()), int(trace.experts.max())
-    if low < -1 or high >= info.n_experts:
-        flat = trace.experts.reshape(-1)
-        at = int(np.argmax((flat < -1) | (flat >= info.n_experts)))
-        row = at // shape[2]
-        what = f"expert id {flat[at]} is outside 0 to {info.n_experts - 1} (-1: none)"
-        _fail_row(where, trace, row // shape[1], what, row % shape[1])
-    _check_distinct(where, trace)
-
-
-def _check_arrays(where: str, trace: Trace) -> None:
-    expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
-        "sequence": (np.uint32, (trace.n_tokens,)),
-        "position": (np.uint32, (trace.n_tokens,)),
-        "phase": (np.uint8, (trace.n_tokens,)),
-    }
-    lists = (trace.n_tokens, len(trace.info.layers), trace.info.top_k)
-    expected["experts"] = (np.int16, lists)
-    if trace.weights is not None:
-        expected["weights"] = (np.float16, lists)
-    for name, (kind, shape) in expected.items():
-        array = getattr(trace, name)
-        if array.dtype != kind or array.shape != shape:
-            got = f"{array.dtype} {array.shape}"
-            raise TraceError(where, f"'{name}' must be {kind.__name__} {shape}, not {got}")
-    if trace.n_tokens == 0:
-        raise TraceError(where, "holds no tokens")
-
-
-def _check_order(where: str, trace: Trace) -> None:
-    step = np.diff(trace.sequence.astype(np.int64))
-    bad = (step < 0) | ((step == 0) & (np.diff(trace.position.astype(np.int64)) <= 0))
-    if bad.any():
-        token = int(np.argmax(bad)) + 1
-        _fail_row(where, trace, token, "is not after the row before; sort by sequence, position")
-
-
-def _check_distinct(where: str, trace: Trace) -> None:
-    """No expert twice for one token and layer."""
-    k = trace.info.top_k
-    columns = np.ascontiguousarray(trace.experts.reshape(-1, k).T)
-    twice = np.zeros(columns.shape[1], np.bool_)
-    for a in range(k):
-        for b in range(a + 1, k):
-            twice |= (columns[a] == columns[b]) & (columns[a] >= 0)
-    if twice.any():
-        row = int(np.argmax(twice))
-        n_layers = trace.experts.shape[1]
-        _fail_row(where, trace, row // n_layers, "lists an expert twice", row % n_layers)
-
-
-def _fail_row(where: str, trace: Trace, token: int, what: str, layer: int = 0) -> None:
-    row = token * len(trace.info.layers) + layer
-    at = f"sequence {trace.sequence[token]}, position {trace.position[token]}"
-    raise TraceError(where, f"row {row} ({at}, layer {trace.info.layers[layer]}) {what}")
-
-
 def _subset(where: str, trace: Trace, wanted: list[int]) -> Trace:
     present = set(trace.sequences())
     for sequence in wanted:
@@ -459,8 +372,3 @@ def _subset(where: str, trace: Trace, wanted: list[int]) -> Trace:
         trace.experts[keep],
         weights,
     )
-
-
-def _one_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]

@@ -149,6 +149,8 @@ def spoil(path: Path, what: str) -> None:
             info["layers"] = ["1", {}, None]
         case "experts bool":
             info["n_experts"] = True
+        case "experts text":
+            info["n_experts"] = "8"
         case "top_k":
             info["top_k"] = 10**30
         case "model":
@@ -209,6 +211,7 @@ def spoil(path: Path, what: str) -> None:
         ("layers", "ascending decoder-layer indices"),
         ("layer words", "ascending decoder-layer indices"),
         ("experts bool", "n_experts must be 1 to"),
+        ("experts text", "n_experts must be 1 to"),
         ("top_k", "top_k must be 1 to n_experts"),
         ("model", "printable name"),
         ("provenance", "provenance must be a mapping"),
@@ -286,3 +289,12 @@ def test_an_unwritable_place_is_one_clear_line(tmp_path: Path) -> None:
     for path in (tmp_path / "none" / "t.parquet", tmp_path / "file" / "t.parquet"):
         with pytest.raises(TraceError, match="cannot be written"):
             write_trace(path, make_trace([3]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, b"x"])
+def test_provenance_that_is_not_json_is_refused(value: object, tmp_path: Path) -> None:
+    trace = make_trace([3])
+    info = TraceInfo("toy", 8, 2, (1, 2, 3), False, {"odd": value})
+    odd = Trace(info, trace.sequence, trace.position, trace.phase, trace.experts)
+    with pytest.raises(TraceError, match="provenance must be JSON"):
+        write_trace(tmp_path / "t.parquet", odd)
