@@ -49,8 +49,9 @@ class SyntheticSpec(Spec):
     """Share of a token's experts that the token before chose as well.
 
     Source: 0.46 to 0.50 reported for fine-grained models (OLMoE, Qwen3-30B-A3B, gpt-oss-20b);
-    Mixtral-8x7B, first choice: 0.14 to 0.28 (arXiv 2401.04088, table 5). Shares that repeat more
-    than this by themselves are left as they are.
+    Mixtral-8x7B, first choice: 0.14 to 0.28 (arXiv 2401.04088, table 5). Less with shared experts:
+    0.27 DeepSeek-V2-Lite, 0.13 Qwen1.5-MoE (counted with `trace_stats` on public traces). Shares
+    that repeat more than this by themselves are left as they are.
     """
 
 
