@@ -7,7 +7,7 @@ from ndpsim.spec import load_preset, preset_names
 from ndpsim.workload.spec import FormatSpec, ModelSpec
 
 # Exact totals: sum over the parameters of the architecture in transformers 5.23 built from the
-# published config.json (deepseek-moe-16b: the safetensors index of its repository).
+# published config.json; deepseek-moe-16b, which it does not implement, pins our own count.
 # Published figures: Hugging Face model cards and reports, in billions; where a maker leaves the
 # embedding table out of the active count, "without".
 GOLDEN = {
