@@ -1,1 +1,7 @@
-"""experiment"""
+"""One run: its spec, its result, its files."""
+
+from ndpsim.experiment.result import RunResult
+from ndpsim.experiment.run import build_machine, config_hash, run, run_resolved
+from ndpsim.experiment.spec import RunSpec
+
+__all__ = ["RunResult", "RunSpec", "build_machine", "config_hash", "run", "run_resolved"]

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class RunResult:
 
     @cached_property
     def layers(self) -> "pd.DataFrame":
-        """One row per phase and decoder layer: times and (token, expert) pairs, summed over steps."""
+        """One row per phase and decoder layer: times and pairs, summed over steps."""
         return self._frame("layers")
 
     @cached_property

@@ -42,7 +42,7 @@ class Room:
 
 def run(
     config: Source,
-    set: Overrides = (),  # noqa: A002 - the command line's word
+    set: Overrides = (),
     *,
     memo: bool = True,
     check: bool = False,

@@ -114,9 +114,7 @@ def _tokens(run: Finished) -> Columns:
 
 def _resources(run: Finished) -> Columns:
     tally = run.session.tally
-    totals = {
-        field: tally.total(field) for field in ("busy_ps", "critical_ps", "n_bytes", "flop")
-    }
+    totals = {field: tally.total(field) for field in ("busy_ps", "critical_ps", "n_bytes", "flop")}
     names = sorted({name for total in totals.values() for name in total})
     return {"resource": names} | {
         field: np.array([total.get(name, 0) for name in names], dtype=np.int64)

@@ -56,17 +56,17 @@ def execute(
     """Run slices back to back on one unit, `refresh_offset_ps` into a refresh interval.
 
     Weights stream without pause while the buffer has room. Tile i computes when its weights have
-    arrived and tile i-1 is done; its load waits until tile i-2 is done (double buffering). A slice's
-    down product waits for its activation function. When computing stalls the stream, later loads
-    shift by the stall; refreshes keep their place in the stream.
+    arrived and tile i-1 is done; its load waits until tile i-2 is done (double buffering). The down
+    product of a slice waits for its activation function. When computing stalls the stream, later
+    loads shift by the stall; refreshes keep their place in the stream.
     """
     marks: list[int] = []
     compute_ps: list[int] = []
     read = 0
     for piece in slices:
-        for end, cycles in _tiles(ndp, piece):
+        for end, tile_ps in memo(tiles, ndp, piece):
             marks.append(ceil_div(read + end, ndp.ranks))
-            compute_ps.append(ps_from_cycles(cycles, ndp.clock))
+            compute_ps.append(tile_ps)
         read += piece.weight_bytes
     stream = Stream(n_bytes=ceil_div(read, ndp.ranks), refresh_offset_ps=refresh_offset_ps)
     arrivals = memo(stream_marks, ndp.dram, stream, tuple(marks))
@@ -79,27 +79,29 @@ def execute(
     )
 
 
-def _tiles(ndp: NdpSpec, piece: ExpertSlice) -> list[tuple[int, int]]:
-    """(weight bytes up to and with the tile, compute cycles of the tile), in order."""
+def tiles(memo: Memo, ndp: NdpSpec, piece: ExpertSlice) -> tuple[tuple[int, int], ...]:
+    """(weight bytes up to and with the tile, picoseconds to compute it), in order."""
+    del memo  # nothing below is worth remembering
     macs = mac_rate(ndp, piece.weight)
     per_tile = ndp.tile * 8 // piece.weight.bits
     before_down = piece.n_weights - piece.columns * piece.d_model
-    tiles = []
+    cut = []
     for start in range(0, piece.n_weights, per_tile):
         end = min(start + per_tile, piece.n_weights)
         cycles = ceil_div((end - start) * piece.n_tokens, macs)
         if start <= before_down < end:
             activations = ceil_div(piece.columns * piece.n_tokens, ndp.activation_lanes)
             cycles += ndp.pipeline_cycles + activations
-        tiles.append((ceil_div(piece.weight_bytes * end, piece.n_weights), cycles))
-    return tiles
+        last_byte = ceil_div(piece.weight_bytes * end, piece.n_weights)
+        cut.append((last_byte, ps_from_cycles(cycles, ndp.clock)))
+    return tuple(cut)
 
 
 def _pipeline(arrivals_ps: tuple[int, ...], compute_ps: list[int]) -> int:
-    """End of the last tile: arrivals of an undisturbed stream, delayed while both buffers are full."""
+    """End of the last tile: arrivals of an undisturbed stream, shifted while buffers are full."""
     stall_ps = done_ps = previous_ps = 0
     for index, (arrival_ps, duration_ps) in enumerate(zip(arrivals_ps, compute_ps, strict=True)):
-        if index >= 2:  # noqa: PLR2004 - the two buffers
+        if index >= 2:
             begin_ps = arrivals_ps[index - 1] + stall_ps
             stall_ps += max(0, previous_ps - begin_ps)
         previous_ps = done_ps

@@ -1,7 +1,7 @@
 """What a policy decides, what it may see, and what it must promise.
 
-A scheduler is four policies. Each is a frozen `Spec`: its fields are its parameters, so it is its own
-configuration, its own memo key and part of the config hash.
+A scheduler is four policies. Each is a frozen `Spec`: its fields are its parameters, so it is its
+own configuration, its own memo key and part of the config hash.
 
 partition  once per run: where the weights of each routed expert live (`Placement`).
 dispatch   once per distinct situation: which device computes each active expert, now. Pure: it sees
@@ -16,7 +16,7 @@ implements; a test implements them in ten lines.
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ from ndpsim.spec.model import Spec, Time
 Phase: TypeAlias = Literal["prefill", "decode"]
 ExpertId: TypeAlias = tuple[int, int]
 """(index of the MoE layer, expert)."""
+Verdict: TypeAlias = ExpertId | Literal["refuse"] | None
+"""A cache's answer to an arrival: the expert to evict, "refuse", or None to keep all."""
 
 
 class Policy(Spec):
@@ -128,8 +130,7 @@ class Partition(Policy):
 # --- dispatch ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Slot:
+class Slot(NamedTuple):
     """One active expert of a stage, without its id: its home, residency and number of tokens."""
 
     home: int
@@ -244,8 +245,8 @@ class Prefetch(Policy):
 class CacheState(Protocol):
     """One run of a cache policy; it never holds more than `capacity` experts."""
 
-    def admit(self, expert: ExpertId, *, prefetched: bool) -> ExpertId | None | Literal["refuse"]:
-        """An expert arrived on the GPU: the one to evict, None to keep all, or "refuse"."""
+    def admit(self, expert: ExpertId, *, prefetched: bool) -> Verdict:
+        """An expert arrived on the GPU."""
 
     def touch(self, expert: ExpertId) -> None:
         """A resident expert was used."""

@@ -19,7 +19,7 @@ def _reader(kind: str) -> Callable[[object], object]:
         parameters = dict(value) if isinstance(value, dict) else {"policy": value}
         name = parameters.pop("policy", None)
         if not isinstance(name, str):
-            raise ValueError(f"expected a {kind} name or a mapping with 'policy: NAME'")  # noqa: TRY004 - pydantic reports ValueError only
+            raise ValueError(f"expected a {kind} name or a mapping with 'policy: NAME'")
         policy: type[Policy] = registry.lookup(kind, name)
         return policy.model_validate(parameters)
 

@@ -23,8 +23,8 @@ def audit(
     """Check that nothing was lost, done twice, or held beyond capacity.
 
     Every routed (token, layer, expert) was computed exactly once; no resource moved more than its
-    capacity allows or was busy for longer than the run; units read exactly the weights they computed
-    or gave away; the GPU never held more experts than fit.
+    capacity allows or was busy for longer than the run; no unit computed without reading weights;
+    the GPU never held more experts than fit.
 
     Raises
     ------

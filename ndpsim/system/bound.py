@@ -1,9 +1,9 @@
 """A lower bound of the time any exact scheduler needs on this machine.
 
 Given the routing that is executed, the number formats and the placement's homes, any schedule must
-(1) run attention, router, shared experts and combine on the GPU; (2) compute each active expert on the
-GPU or near its data, in any fractional split; (3) bring an expert's weights over the links at least
-once before the GPU may compute it, all transfers of the request sharing the links' bandwidth.
+(1) run attention, router, shared experts and combine on the GPU; (2) compute each active expert on
+the GPU or near its data, in any fractional split; (3) bring an expert's weights over the links at
+least once before the GPU may compute it, all transfers of the request sharing the links' bandwidth.
 Decisions, commands and activations cost nothing, and any transfer may be known from the start.
 
 For a stage with GPU share x_e of expert e, GPU work g_e and near work n_e, every w in [0, 1] gives
@@ -11,9 +11,9 @@ For a stage with GPU share x_e of expert e, GPU work g_e and near work n_e, ever
     t >= w (shared + sum g_e x_e) + (1 - w) sum n_e (1 - x_e) + combine
 
 (linear-programming duality of the makespan). Summed over stages, the x appear with savings
-v = max(0, (1 - w) n_e - w g_e) per use. A share x of an expert needs a share x of its weights moved,
-and N transfers can serve no more than all uses of the N experts with most savings. The total T thus
-obeys T >= base - savings(T / transfer time), whose least solution is found by bisection. The
+v = max(0, (1 - w) n_e - w g_e) per use. A share x of an expert needs a share x of its weights
+moved, and N transfers can serve no more than all uses of the N experts with most savings. The total
+T thus obeys T >= base - savings(T / transfer time), whose least solution is found by bisection. The
 bound is the best over scalings of the per-stage optimal w.
 """
 
@@ -62,9 +62,15 @@ class Bound:
 
     def add(self, routed: NDArray[np.int16]) -> None:
         """Add one step's expert stages; `routed` is (n_tokens, n_moe_layers, top_k) ids."""
-        n_tokens, n_layers, _ = routed.shape
+        n_tokens, n_layers, top_k = routed.shape
         n_experts = self._machine.model.n_experts
         index = np.arange(n_layers)[None, :, None] * n_experts + routed
+        if n_tokens == 1 and routed.min() >= 0:  # every layer runs top_k experts of one token
+            terms = self._stage_terms(1, np.ones(top_k, dtype=np.int64))
+            self._base_ps += n_layers * terms.base_ps
+            self._saved_ps[:, index[0].ravel()] += np.tile(terms.saved_ps, n_layers)
+            self._used[index[0].ravel()] = True
+            return
         counts = np.bincount(index[routed >= 0], minlength=n_layers * n_experts)
         for layer in range(n_layers):
             row = counts[layer * n_experts : (layer + 1) * n_experts]
@@ -130,7 +136,7 @@ class Bound:
         return self._expert_ps[n_tokens]
 
     def _transfer_ps(self) -> float:
-        """Least link time of one expert: on each resource, at least the home that loads it least."""
+        """Least link time of one expert: on each resource, that of the home that loads it least."""
         capacity = self._machine.capacity
         loads: list[dict[str, int]] = []
         for copies in self._machine.copies:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ndpsim.errors import ConfigError
 from ndpsim.link import Route, Topology, build_topology
 from ndpsim.ndp import ExpertSlice, memory_bytes_per_s
 from ndpsim.policy import Home, Slot

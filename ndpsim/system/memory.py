@@ -32,8 +32,8 @@ def plan_memory(
 ) -> MemoryPlan:
     """Account for a request of `batch` sequences.
 
-    GPU memory free for experts is its capacity less what is reserved, non-expert weights, the KV cache
-    of prompt and output, the largest prefill workspace and two staging buffers.
+    GPU memory free for experts is its capacity less what is reserved, non-expert weights, the KV
+    cache of prompt and output, the largest prefill workspace and two staging buffers.
 
     Raises
     ------

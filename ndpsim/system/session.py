@@ -5,7 +5,7 @@ the count of expert stages (it decides the refresh phase). Everything else is `s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +96,7 @@ class Session:
         model = machine.model
         self._home_of = placement.home_of.tolist()
         room = GpuRoom(model.n_moe_layers, model.n_experts, expert_capacity)
+        self._moe_index = {layer: index for index, layer in enumerate(model.moe_layers)}
         self._prefetch = scheduler.prefetch.start(room)
         self._watches = scheduler.prefetch.watches
         self._cache = scheduler.cache.start(room)
@@ -105,7 +106,6 @@ class Session:
         self._coming: list[ExpertId] = []
         self._queue: Queue = ()
         self._n_expert_stages = 0
-        self._slots: dict[tuple[int, bool, int], Slot] = {}
         self.tally = Tally()
         self.peak_resident = 0
         """Most experts on the GPU at a time."""
@@ -116,51 +116,56 @@ class Session:
 
     def step(self, phase: Phase, step: Step, routed: NDArray[np.int16]) -> StepResult:
         """Run one step; `routed` has shape (n_tokens, n_moe_layers, top_k), -1 for none."""
-        model, formats = self._machine.model, self._machine.formats
-        by_layer = np.zeros((5, model.n_layers), dtype=np.int64)
-        duration_ps = self._gpu_stage(
-            phase, step, embedding_operators(model, formats, step.n_tokens)
-        )
-        front = self._fronts(step)
-        shared = shared_operators(model, formats, step.n_tokens)
+        model = self._machine.model
+        start, fronts, end = self._gpu_situations(phase, step)
+        shared = shared_operators(model, self._machine.formats, step.n_tokens)
         watched = phase in self._watches
-        moe_index = {layer: index for index, layer in enumerate(model.moe_layers)}
         active = _active_experts(routed, model.n_experts)
-        for layer in range(model.n_layers):
-            by_layer[0, layer] = self._gpu_stage(phase, step, front[layer])
-            if layer not in moe_index:
+        by_layer = np.zeros((5, model.n_layers), dtype=np.int64)
+        ends_ps = self._gpu_stage(start)
+        for layer, front in enumerate(fronts):
+            by_layer[0, layer] = self._gpu_stage(front)
+            index = self._moe_index.get(layer)
+            if index is None:
                 continue
-            index = moe_index[layer]
             if watched:
                 self._prefetch.observe(index, routed[:, index])
             by_layer[1:, layer] = self._expert_stage(phase, step, shared, index, active[index])
-        duration_ps += int(by_layer[:2].sum())
-        duration_ps += self._gpu_stage(phase, step, head_operators(model, formats, step.batch))
+        ends_ps += self._gpu_stage(end)
         if watched:
             self._enqueue(self._prefetch.loads(phase))
-        return StepResult(phase, duration_ps, *by_layer)
+        return StepResult(phase, ends_ps + int(by_layer[:2].sum()), *by_layer)
 
-    def _fronts(self, step: Step) -> list[Operators]:
-        """By layer: what the GPU does before the experts (dense layers: all they do)."""
+    def _gpu_situations(
+        self, phase: Phase, step: Step
+    ) -> tuple[Situation, list[Situation], Situation]:
+        """A step's stages on the GPU alone, nothing else under way.
+
+        The embedding; by layer what comes before the experts (a dense layer is all in here); and
+        the output head.
+        """
         model, formats = self._machine.model, self._machine.formats
         sliding, dense = set(model.sliding_layers), set(model.dense_layers)
-        attention = {
-            flag: attention_operators(model, formats, step, sliding=flag)
-            for flag in {layer in sliding for layer in range(model.n_layers)}
-        }
-        rest = {
-            True: dense_operators(model, formats, step.n_tokens) if dense else (),
-            False: router_operators(model, formats, step.n_tokens),
-        }
-        kinds = {
-            (flag, is_dense): attention[flag] + rest[is_dense]
-            for flag in attention
-            for is_dense in rest
-        }
-        return [kinds[layer in sliding, layer in dense] for layer in range(model.n_layers)]
 
-    def _gpu_stage(self, phase: Phase, step: Step, operators: Operators) -> int:
-        situation = Situation("gpu", phase, step.n_tokens, operators, queue=self._queue)
+        def stage(operators: Operators) -> Situation:
+            return Situation("gpu", phase, step.n_tokens, operators)
+
+        def front(is_sliding: bool, is_dense: bool) -> Situation:
+            attention = attention_operators(model, formats, step, sliding=is_sliding)
+            rest = dense_operators if is_dense else router_operators
+            return stage(attention + rest(model, formats, step.n_tokens))
+
+        kinds = [(layer in sliding, layer in dense) for layer in range(model.n_layers)]
+        distinct = {kind: front(*kind) for kind in set(kinds)}
+        return (
+            stage(embedding_operators(model, formats, step.n_tokens)),
+            [distinct[kind] for kind in kinds],
+            stage(head_operators(model, formats, step.batch)),
+        )
+
+    def _gpu_stage(self, situation: Situation) -> int:
+        if self._queue:
+            situation = replace(situation, queue=self._queue)
         duration_ps = self._simulate(situation).duration_ps
         self.gpu_only_ps += duration_ps
         return duration_ps
@@ -176,7 +181,7 @@ class Session:
         """(duration, pairs on the GPU, pairs near data, pairs resident) of one layer's experts."""
         homes, resident = self._home_of[layer], self._resident[layer]
         keys = sorted((homes[e], resident[e], n_tokens, e) for e, n_tokens in active)
-        slots = tuple(self._slot(key[:3]) for key in keys)
+        slots = tuple(Slot(home, held, n_tokens) for home, held, n_tokens, _ in keys)
         n_phases = self._machine.system.refresh_phases if self._dispatch.near else 1
         situation = Situation(
             "experts",
@@ -196,13 +201,6 @@ class Session:
         n_near = sum(slots[i].n_tokens for i in outcome.plan.near)
         n_hit = sum(slot.n_tokens for slot in slots if slot.resident)
         return outcome.duration_ps, n_gpu, n_near, n_hit
-
-    def _slot(self, key: tuple[int, bool, int]) -> Slot:
-        """One object per distinct slot, so that equal situations compare by identity."""
-        slot = self._slots.get(key)
-        if slot is None:
-            slot = self._slots[key] = Slot(*key)
-        return slot
 
     def _simulate(self, situation: Situation) -> Outcome:
         outcome = self._memo(simulate, self._machine, self._dispatch, situation)
@@ -224,7 +222,7 @@ class Session:
     def _use(self, layer: int, experts: list[int], slots: tuple[Slot, ...], plan: Plan) -> None:
         """Report uses of residents, then offer what was fetched to the cache, in GPU order."""
         for index in plan.gpu:
-            if slots[index].resident:
+            if self._resident[layer][experts[index]]:
                 self._cache.touch((layer, experts[index]))
         for index in plan.gpu:
             if not slots[index].resident:

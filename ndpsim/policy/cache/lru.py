@@ -1,9 +1,10 @@
 """Least recently used."""
 
 from collections import OrderedDict
+
 from typing import Literal
 
-from ndpsim.policy.contract import Cache, CacheState, ExpertId, ResidencyView
+from ndpsim.policy.contract import Cache, CacheState, ExpertId, ResidencyView, Verdict
 from ndpsim.registry import register
 
 
@@ -31,7 +32,7 @@ class _Lists:
     def _list(self, expert: ExpertId) -> OrderedDict[ExpertId, None]:
         return self._lists.setdefault(expert[0] if self._by_layer else 0, OrderedDict())
 
-    def admit(self, expert: ExpertId, *, prefetched: bool) -> ExpertId | None | Literal["refuse"]:
+    def admit(self, expert: ExpertId, *, prefetched: bool) -> Verdict:
         if self._capacity == 0:
             return "refuse"
         held = self._list(expert)

@@ -11,8 +11,8 @@ from ndpsim.units import ceil_div
 class TensorParallel(Partition):
     """Gate and up by column, down by row, over all units (arXiv 2601.03992).
 
-    Slices are whole groups of `slice_granularity` columns. When the groups do not divide evenly, some
-    units hold one group more, rotated by expert so that no unit is always the larger one.
+    Slices are whole groups of `slice_granularity` columns. When the groups do not divide evenly,
+    some units hold one group more, rotated by expert so that no unit is always the larger one.
     """
 
     source = "arXiv 2601.03992"
