@@ -1,5 +1,6 @@
 """DRAM: standards as data, address mapping, the reference controller, its fast forms."""
 
+from ndpsim.dram.check import check_log
 from ndpsim.dram.device import (
     Device,
     command_energy_fj,
@@ -30,6 +31,7 @@ __all__ = [
     "StandardSpec",
     "Stream",
     "StreamOutcome",
+    "check_log",
     "command_energy_fj",
     "peak_bytes_per_s",
     "resolve",

@@ -139,7 +139,10 @@ def resolve(dram: DramSpec) -> Device:
         lines_per_row=counts["column"] // dram.organisation.burst_length,
         transaction_bytes=dram.transaction_bytes,
         clock_hz=dram.clock,
-        commands=tuple(Command(c.name, c.action, objects.index(c.scope)) for c in standard.commands),
+        commands=tuple(
+            Command(command.name, command.action, objects.index(command.scope))
+            for command in standard.commands
+        ),
         rules=rules,
         read_latency=latency_cycles(standard.read_latency, cycles),
         burst=latency_cycles(standard.burst, cycles),
@@ -162,7 +165,8 @@ def peak_bytes_per_s(dram: DramSpec) -> int:
     Rounded down; activations, refresh and queues are not looked at.
     """
     device = resolve(dram)
-    shared = [d for d in range(device.bank_depth) if device.counts[d + 1] > 1] or [device.bank_depth]
+    inner = device.bank_depth
+    shared = [depth for depth in range(inner) if device.counts[depth + 1] > 1] or [inner]
     gap = min(max(device.burst, _read_gap(device, depth)) for depth in shared)
     return device.transaction_bytes * device.clock_hz // gap
 

@@ -1,9 +1,10 @@
 """Exact fast-forward of a regular stream.
 
 The stream is cut where every `CHUNK`-th transaction is taken into the queue. Seen from there, the
-controller's state (queue, open rows, waits, place in the bank pattern) is one of few, and what happens
-until the next cut depends on it alone, or on it and the distance to the refresh if that comes first.
-Each such step is simulated once; a chain of steps that comes back to its start is jumped over.
+controller's state (queue, open rows, waits, place in the bank pattern) is one of few, and what
+happens until the next cut depends on it alone, or on it and the distance to the refresh if that
+comes first. Each such step is simulated once; a chain of steps that comes back to its start is
+jumped over.
 """
 
 from bisect import bisect_left
@@ -15,7 +16,6 @@ import numpy as np
 from ndpsim.dram import kernel
 from ndpsim.dram.device import Device, resolve
 from ndpsim.dram.kernel import Ints, Tables
-from ndpsim.dram.mapping import fit_mapping
 from ndpsim.dram.spec import DramSpec
 from ndpsim.errors import Deadlock
 
@@ -94,7 +94,7 @@ class StreamTable:
 
     def __init__(self, dram: DramSpec) -> None:
         device = resolve(dram)
-        mapping = fit_mapping(dram.mapper, device)
+        mapping = dram.mapping()
         period, rows, self.run_lines = mapping.regular
         lines = np.arange(period, dtype=np.int64)
         bank, row, _ = mapping.locate_all(lines)
@@ -103,9 +103,6 @@ class StreamTable:
         self._tables: Tables = kernel.build_tables(dram, pattern, (rows, period))
         self._chunk = min(CHUNK, period)
         self._names = [command.name for command in device.commands]
-        self._done = np.zeros(
-            self._chunk + device.read_queue + device.n_banks + 1, dtype=np.int64
-        )
         self._forget()
 
     def _forget(self) -> None:
@@ -179,16 +176,16 @@ class StreamTable:
     def _simulate(self, number: int, n_lines: int, refresh_in: int) -> _Step:
         state = self._states[number].copy()
         taken = int(state[kernel.OFFERED])
-        first = self._first_unserved(state)
+        first = int(kernel.first_unserved(self._tables.config, state))
         n_taken = n_lines if n_lines >= 0 else -n_lines - 1
         until, total = (taken + n_taken, kernel.FAR) if n_lines >= 0 else (-1, taken + n_taken)
         state[kernel.NEXT_REFRESH] = refresh_in
-        self._done[:] = 0
+        done = np.zeros(taken + n_taken - first, dtype=np.int64)
         arguments = self._tables.arguments
-        outcome = kernel.advance(*arguments, state, until, total, self._done, first, kernel.NO_LOG)
+        outcome = kernel.advance(*arguments, state, until, total, done, first, kernel.NO_LOG)
         if outcome == kernel.STUCK:
             raise Deadlock("dram stream", "no command can be issued any more")
-        n_served = self._first_unserved(state) - first
+        n_served = int(kernel.first_unserved(self._tables.config, state)) - first
         complete = outcome == kernel.COMPLETE
         tick = int(state[kernel.TICK])
         return _Step(
@@ -196,7 +193,7 @@ class StreamTable:
             state=-1 if complete else self._number(state),
             refresh_in=int(state[kernel.NEXT_REFRESH]) - tick,
             served_from=first - taken,
-            served=tuple(np.maximum.accumulate(self._done[:n_served]).tolist()),
+            served=tuple(np.maximum.accumulate(done[:n_served]).tolist()),
             counts=self._packed(state),
         )
 
@@ -211,19 +208,6 @@ class StreamTable:
             number = self._numbers[key] = len(self._states)
             self._states.append(seen)
         return number
-
-    def _first_unserved(self, state: Ints) -> int:
-        """The lowest number of a transaction that is not served yet."""
-        config = self._tables.config
-        first = int(state[kernel.OFFERED])
-        if state[kernel.N_READS]:
-            at = config[kernel.AT_READS]
-            first = int(state[at + config[kernel.READ_QUEUE] + state[at]])
-        n_active = state[kernel.N_ACTIVE]
-        if n_active:
-            at = config[kernel.AT_ACTIVE]
-            first = min(first, int(state[at : at + n_active].min()))
-        return first
 
     def _packed(self, state: Ints) -> int:
         counts = state[kernel.COUNTS : kernel.COUNTS + len(self._names)].tolist()

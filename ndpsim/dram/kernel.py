@@ -1,9 +1,9 @@
 """The reference controller transcribed for speed: the same commands in the same ticks.
 
-The whole state is one vector of integers, so that it can be copied, compared and shifted in time; the
-rules are tables. Two things differ from the reference's telling, not from its meaning: all rules
-between a pair of commands are folded into one latency per relation of their banks, and ticks in which
-nothing can happen are skipped.
+The whole state is one vector of integers, so that it can be copied, compared and shifted in time;
+the rules are tables. Two things differ from the reference's telling, not from its meaning: all
+rules between a pair of commands are folded into one latency per relation of their banks, and ticks
+in which nothing can happen are skipped.
 
 Everything compiled lives in this file, because the compiler's cache is keyed on the file alone.
 """
@@ -17,7 +17,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ndpsim.dram.device import Device, resolve
-from ndpsim.dram.mapping import fit_mapping
 from ndpsim.dram.reference import Issued, Run
 from ndpsim.dram.spec import DramSpec
 from ndpsim.errors import Deadlock
@@ -48,15 +47,14 @@ WRITE_LOW: Final = 14
 PERIOD: Final = 15
 PERIOD_ROWS: Final = 16
 PERIOD_LINES: Final = 17
-LEAD: Final = 18
-AT_READY: Final = 19
-AT_OPEN: Final = 20
-AT_BUSY: Final = 21
-AT_RINGS: Final = 22
-AT_ACTIVE: Final = 23
-AT_READS: Final = 24
-AT_WRITES: Final = 25
-N_CONFIG: Final = 26
+AT_READY: Final = 18
+AT_OPEN: Final = 19
+AT_BUSY: Final = 20
+AT_RINGS: Final = 21
+AT_ACTIVE: Final = 22
+AT_READS: Final = 23
+AT_WRITES: Final = 24
+N_CONFIG: Final = 25
 
 # Places in the state vector.
 TICK: Final = 0
@@ -165,7 +163,9 @@ def _latencies(device: Device, names: list[str]) -> Ints:
     for rule in device.rules:
         if rule.window != 1:
             continue
-        shared = slice(rule.depth - 1, rule.depth) if rule.sibling else slice(rule.depth, n_relations)
+        # siblings meet in the parent only; any deeper common object lies in one of the level
+        last = rule.depth if rule.sibling else n_relations
+        shared = slice(rule.depth - rule.sibling, last)
         for preceding in sorted(rule.preceding):
             for following in sorted(rule.following):
                 cell = latency[names.index(preceding), names.index(following), shared]
@@ -197,7 +197,6 @@ def _config(
     at_rings = at_open + 2 * n_banks
     at_active = at_rings + ring_size
     at_reads = at_active + 6 * n_banks
-    outstanding = device.read_queue + device.write_queue + n_banks
     values = {
         N_BANKS: n_banks,
         N_COMMANDS: len(names),
@@ -217,7 +216,6 @@ def _config(
         PERIOD: n_pattern,
         PERIOD_ROWS: period[0],
         PERIOD_LINES: period[1],
-        LEAD: 1 + -(-outstanding // n_pattern),
         AT_READY: at_ready,
         AT_OPEN: at_open,
         AT_BUSY: at_open + n_banks,
@@ -236,10 +234,10 @@ def _compiled(function: Any) -> Any:
 
 
 @_compiled
-def send(
+def send(  # type: ignore[no-untyped-def]
     config, latency, relation, paths, windows, window_commands,
     state, command, bank, row, number, tick, log,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Issues a command: starts the waits it causes, opens or closes rows, counts and logs."""
     n_banks, n_commands = config[N_BANKS], config[N_COMMANDS]
     ready = state[config[AT_READY] : config[AT_OPEN]]
@@ -334,14 +332,14 @@ def _offer(config, pattern, state, until, total, done, first):  # type: ignore[n
 
 
 @_compiled
-def advance(
+def advance(  # type: ignore[no-untyped-def]
     config, latency, relation, paths, windows, window_commands, pattern,
     state, until, total, done, first, log,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Runs until `until` requests were taken (-1: no stop) or all of `total` are complete.
 
-    ``done[number - first]`` becomes the tick in which a request was complete. `log` is (n, 5): tick,
-    command, bank, row, request; it may be empty.
+    ``done[number - first]`` becomes the tick in which a request was complete. `log` is (n, 5):
+    tick, command, bank, row, request; it may be empty.
     """
     n_banks, read_size, write_size = config[N_BANKS], config[READ_QUEUE], config[WRITE_QUEUE]
     per_scope = n_banks // config[N_SCOPES]
@@ -496,15 +494,31 @@ def advance(
 
 
 @_compiled
+def first_unserved(config, state):  # type: ignore[no-untyped-def]
+    """The lowest number of a request that is taken but not served, or that is to be taken next."""
+    first = state[OFFERED]
+    for position in range(state[N_ACTIVE]):
+        first = min(first, state[config[AT_ACTIVE] + position])
+    if state[N_READS] > 0:
+        at = config[AT_READS]
+        first = min(first, state[at + config[READ_QUEUE] + state[at]])
+    if state[N_WRITES] > 0:
+        at = config[AT_WRITES]
+        first = min(first, state[at + config[WRITE_QUEUE] + state[at]])
+    return first
+
+
+@_compiled
 def canonical(config, windows, state, out):  # type: ignore[no-untyped-def]
     """Writes the state as seen from now: two states with equal futures look the same.
 
-    Time counts from the current tick, rows and request numbers from the current turn of the
-    pattern; waits that are over, counters and the distance to the next refresh are dropped.
+    Time counts from the current tick, rows and request numbers from the turn of the pattern before
+    the oldest request; waits that are over, counters and the distance to the next refresh are
+    dropped.
     """
     n_banks, period = config[N_BANKS], config[PERIOD]
     tick = state[TICK]
-    turns = state[OFFERED] // period - config[LEAD]
+    turns = first_unserved(config, state) // period - 1
     rows, numbers = turns * config[PERIOD_ROWS], turns * period
     out[:] = 0
     out[OFFERED] = state[OFFERED] - numbers
@@ -519,7 +533,7 @@ def canonical(config, windows, state, out):  # type: ignore[no-untyped-def]
     for bank in range(n_banks):
         row = state[config[AT_OPEN] + bank]
         if row >= 0:
-            # rows before the leading turns cannot be hit again and are all alike
+            # rows before that turn cannot be hit again and are all alike
             row = max(row - rows, 0)
         out[config[AT_OPEN] + bank] = row
         out[config[AT_BUSY] + bank] = state[config[AT_BUSY] + bank]
@@ -600,8 +614,7 @@ def run(
 ) -> Run:
     """What `reference.run` does, with the first `max_log` commands logged."""
     lines, writes = _columns_of(requests)
-    mapping = fit_mapping(dram.mapper, resolve(dram))
-    bank, row, column = mapping.locate_all(lines)
+    bank, row, column = dram.mapping().locate_all(lines)
     tables = build_tables(dram, np.stack([bank, row, lines, writes]))
     n_requests = len(lines)
     done = np.zeros(max(n_requests, 1), dtype=np.int64)
@@ -613,11 +626,13 @@ def run(
     if outcome == STUCK:
         raise Deadlock("dram", f"no command can be issued after tick {state[TICK]}")
     names = [command.name for command in tables.device.commands]
-    counts = state[COUNTS : COUNTS + len(names)].tolist()
+    counts = [int(count) for count in state[COUNTS : COUNTS + len(names)]]
     return Run(
         int(state[TICK]),
         tuple(done[:n_requests].tolist()),
-        *state[[HITS, MISSES, CONFLICTS]].tolist(),
+        int(state[HITS]),
+        int(state[MISSES]),
+        int(state[CONFLICTS]),
         {name: count for name, count in zip(names, counts, strict=True) if count},
         tuple(
             Issued(tick, names[command], bank, row, int(column[number]) if number >= 0 else -1)

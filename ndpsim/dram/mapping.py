@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim.dram.device import Device
-from ndpsim.errors import ConfigError, unknown
+from ndpsim.errors import nearest
 
 MAPPERS: Final = ("RoBaRaCoCh", "ChRaBaRoCo", "MOP4CLXOR", "streaming")
 """Named mappings; any other text is read as a bit string."""
@@ -79,8 +78,8 @@ class AddressMapping:
     def regular(self) -> tuple[int, int, int]:
         """(period, rows, run) of a sequential stream, counted from transaction 0.
 
-        Within a run of that many transactions, ``line + period`` lies in the same bank and column as
-        ``line``, that many rows further.
+        Within a run of that many transactions, ``line + period`` lies in the same bank and column
+        as ``line``, that many rows further.
         """
         below = above = 0
         for name, bits in self.fields:
@@ -99,12 +98,22 @@ class AddressMapping:
         return min(max(self.widths["column"] - before, 0), self.widths["row"])
 
 
-def fit_mapping(text: str, device: Device) -> AddressMapping:
-    """The mapping that a name or bit string means for a device."""
-    banks = device.objects[1:]
-    sizes = dict(zip(banks, device.counts[1:], strict=True))
-    sizes |= {"row": device.rows, "column": device.lines_per_row}
+def fit_mapping(text: str, sizes: Mapping[str, int]) -> AddressMapping:
+    """The mapping that a name or bit string means for an organisation.
+
+    Parameters
+    ----------
+    sizes
+        How many of a level its parent holds, from below the channel down to the bank, then rows,
+        then columns in transactions; powers of two.
+
+    Raises
+    ------
+    ValueError
+        An unknown name, or a bit string that does not fit.
+    """
     widths = {name: size.bit_length() - 1 for name, size in sizes.items()}
+    banks = tuple(name for name in sizes if name not in ("row", "column"))
     if text in MAPPERS:
         return _named(text, banks, widths)
     return AddressMapping(_parse(text, widths), widths, banks, ())
@@ -130,22 +139,25 @@ def _named(text: str, banks: tuple[str, ...], widths: dict[str, int]) -> Address
 
 
 def _parse(text: str, widths: dict[str, int]) -> tuple[tuple[str, int], ...]:
-    where = "mapper"
     left = dict(widths)
     fields = []
     for token in reversed(text.split()):
         short, _, cut = token.partition(":")
         name = SHORT.get(short, short)
         if name not in widths:
-            raise unknown(where, "mapper or field", short, [*MAPPERS, *widths])
+            names = [*MAPPERS, *(key for key, level in SHORT.items() if level in widths)]
+            raise ValueError(
+                f"unknown mapper or field '{short}'; known: {', '.join(names)}"
+                f"{nearest(short, names)}"
+            )
         if cut and not cut.isdecimal():
-            raise ConfigError(where, f"'{token}': expected a number of bits after the colon")
+            raise ValueError(f"'{token}': expected a number of bits after the colon")
         bits = int(cut) if cut else left[name]
         if bits > left[name]:
-            raise ConfigError(where, f"'{token}' asks for {bits} bits; {left[name]} are left")
+            raise ValueError(f"'{token}' asks for {bits} bits of {name}; {left[name]} are left")
         left[name] -= bits
         fields.append((name, bits))
     missing = [name for name, bits in left.items() if bits]
     if missing:
-        raise ConfigError(where, f"'{text}' leaves out {left[missing[0]]} bits of {missing[0]}")
+        raise ValueError(f"'{text}' leaves out {left[missing[0]]} bits of {missing[0]}")
     return tuple(fields)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ndpsim.dram.device import Device, resolve
-from ndpsim.dram.mapping import Location, fit_mapping
+from ndpsim.dram.mapping import Location
 from ndpsim.dram.spec import DramSpec
 
 
@@ -128,7 +128,7 @@ class Controller:
         self.device = device = resolve(dram)
         self.timing = Timing(device)
         self.tick = 0
-        self._mapping = fit_mapping(dram.mapper, device)
+        self._mapping = dram.mapping()
         self._open: list[int | None] = [None] * device.n_banks
         self._reads: list[Request] = []
         self._writes: list[Request] = []
@@ -147,7 +147,7 @@ class Controller:
         self.completed: dict[int, int] = {}
 
     def charge_precharge(self) -> None:
-        """All objects are precharged just before tick 1: the stream pays tRP before it activates."""
+        """Precharges everything just before tick 1; whoever activates first waits for tRP."""
         for index in range(self.device.n_objects(self.device.refresh_depth)):
             first_bank = self.device.banks_in(self.device.refresh_depth, index)[0]
             self._send(self._PREall, first_bank, tick=-index)
@@ -238,7 +238,7 @@ class Controller:
         return self.timing.ready(command, request.where.bank, self.tick)
 
     def _refresh(self) -> None:
-        """Sends the waiting refresh, or first the precharge it needs, once nothing is in its way."""
+        """Sends the waiting refresh, or the precharge it needs, once nothing is in its way."""
         scope = self.device.banks_in(self.device.refresh_depth, self._priority[0])
         if any(request.where.bank in scope for request in self._active):
             return
@@ -292,7 +292,10 @@ def run(
     first_refresh: int | None = None,
     charge_precharge: bool = False,
 ) -> Run:
-    """Serves transactions (line, is_write), offered in order before every tick until one is refused."""
+    """Serves transactions (line, is_write).
+
+    Before every tick they are offered in order until one is refused.
+    """
     controller = Controller(dram, first_refresh=first_refresh)
     if charge_precharge:
         controller.charge_precharge()

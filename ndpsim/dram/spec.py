@@ -4,11 +4,13 @@ Nothing here knows the name of a standard: levels, commands, constraints and sym
 preset, and a latency is a sum of symbols with integer coefficients.
 """
 
+from collections.abc import Collection
 from itertools import chain
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ndpsim.dram.mapping import AddressMapping, fit_mapping
 from ndpsim.errors import nearest
 from ndpsim.spec.model import Count, Energy, Frequency, PositiveFrac, Power, Spec
 from ndpsim.units import cycles_from_ps, parse_quantity
@@ -100,13 +102,24 @@ class StandardSpec(Spec):
             for name in (*rule.preceding, *rule.following):
                 _known(name, names, f"{where}: command")
                 if objects.index(rule.level) > objects.index(scope[name]):
-                    raise ValueError(f"{where}: {name} addresses a {scope[name]}, not a {rule.level}")
+                    raise ValueError(f"{where}: {name} addresses a whole {scope[name]}")
             if rule.sibling and (rule.level == "channel" or rule.window != 1):
-                raise ValueError(f"{where}: a sibling rule needs a level below the channel, window 1")
-        for action in ("activate", "read", "write", "refresh"):
-            if sum(command.action == action for command in self.commands) != 1:
-                raise ValueError(f"commands: expected exactly one command that does '{action}'")
+                raise ValueError(f"{where}: siblings need a level below the channel and no window")
+        self._check_roles()
         return self
+
+    def _check_roles(self) -> None:
+        """The controller needs each of these commands once."""
+        bank = self.levels[-3]
+        refreshes = [command.scope for command in self.commands if command.action == "refresh"]
+        if len(refreshes) != 1:
+            raise ValueError("commands: expected exactly one that does 'refresh'")
+        roles = [("activate", bank), ("read", bank), ("write", bank), ("precharge", bank)]
+        for action, scope in [*roles, ("precharge", refreshes[0])]:
+            if sum(c.action == action and c.scope == scope for c in self.commands) != 1:
+                raise ValueError(
+                    f"commands: expected exactly one that does '{action}' to a {scope}"
+                )
 
     def symbols(self) -> set[str]:
         """Every timing symbol the standard's rules use."""
@@ -131,7 +144,7 @@ class OrganisationSpec(Spec):
             if count & (count - 1):
                 raise ValueError(f"{name}: expected a power of two, got {count}")
         if self.channel_width_bits % 8:
-            raise ValueError(f"channel_width_bits: expected whole bytes, got {self.channel_width_bits}")
+            raise ValueError(f"channel_width_bits: {self.channel_width_bits} is not whole bytes")
         return self
 
 
@@ -147,11 +160,17 @@ class ControllerSpec(Spec):
     write_low_frac: PositiveFrac = 0.2
     """... until less than this share is, if reads wait."""
     scheduler: Literal["FRFCFS"] = "FRFCFS"
-    """First ready, first come, first served; ready is whatever the timing allows, row hit or not."""
+    """First ready, first come, first served; a row hit is not preferred to other ready commands."""
     row_policy: Literal["open"] = "open"
     """A row stays open until another one of its bank is asked for."""
     refresh: Literal["all-bank", "none"] = "all-bank"
     """Which refreshes are sent."""
+
+    @model_validator(mode="after")
+    def _check_watermarks(self) -> Self:
+        if self.write_low_frac > self.write_high_frac:
+            raise ValueError("write_low_frac: expected at most write_high_frac")
+        return self
 
 
 class DramSpec(Spec):
@@ -185,6 +204,10 @@ class DramSpec(Spec):
         for name in self.energy:
             _known(name, [command.name for command in self.standard.commands], "energy: command")
         self._check_timing()
+        try:
+            self.mapping()
+        except ValueError as error:
+            raise ValueError(f"mapper: {error}") from None
         return self
 
     def _check_timing(self) -> None:
@@ -194,7 +217,7 @@ class DramSpec(Spec):
             wanted = {"n": int, "t": str}.get(symbol[:1])
             if wanted is None or not isinstance(value, wanted):
                 raise ValueError(
-                    f"timing.{symbol}: 'n' symbols take cycles and 't' symbols a time, got {value!r}"
+                    f"timing.{symbol}: 'n' symbols take cycles, 't' symbols a time, got {value!r}"
                 )
             if symbol[0] == "t" and "n" + symbol[1:] in self.timing:
                 raise ValueError(f"timing.{symbol}: given in cycles as well")
@@ -213,13 +236,20 @@ class DramSpec(Spec):
             for symbol, value in self.timing.items()
         }
 
+    def mapping(self) -> AddressMapping:
+        """The address mapping, fitted to the organisation."""
+        counts = self.organisation.counts
+        sizes = {level: counts[level] for level in self.standard.levels[1:]}
+        sizes["column"] //= self.organisation.burst_length
+        return fit_mapping(self.mapper, sizes)
+
     @property
     def transaction_bytes(self) -> int:
         """Bytes one column command moves."""
         return self.organisation.channel_width_bits * self.organisation.burst_length // 8
 
 
-def _known(name: str, known: "set[str] | dict[str, int] | tuple[str, ...] | list[str]", what: str) -> None:
+def _known(name: str, known: Collection[str], what: str) -> None:
     if name not in known:
         listed = ", ".join(sorted(known))
         raise ValueError(f"{what} '{name}' is unknown; known: {listed}{nearest(name, known)}")

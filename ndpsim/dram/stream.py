@@ -47,9 +47,9 @@ def stream_marks(
 ) -> StreamOutcome:
     """When the bytes before each mark of a stream had arrived.
 
-    The stream starts at 0 ps with a precharge of all banks, whose tRP it pays, and asks for its bytes in
-    order as fast as the queue takes them. The answers are those of the reference controller, whatever
-    the length.
+    The stream starts at 0 ps with a precharge of all banks, whose tRP it pays, and asks for its
+    bytes in order as fast as the queue takes them. The answers are those of the reference
+    controller, whatever the length.
 
     Parameters
     ----------

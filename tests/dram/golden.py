@@ -13,7 +13,7 @@ PRESETS = {"DDR4_2400R": "ddr4-8gb-x8-2400r", "DDR4_3200AA": "ddr4-8gb-x8-3200aa
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    """The DDR4 rows of one of the tables that our controller's rules cover; none without the folder."""
+    """The DDR4 rows of a table that our controller's rules cover; none without the folder."""
     if not FOLDER.is_dir():
         return []
     with (FOLDER / name).open(newline="") as file:

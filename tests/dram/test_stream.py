@@ -1,0 +1,136 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ndpsim.dram import DramSpec, Stream, kernel, peak_bytes_per_s, resolve, stream_marks
+from ndpsim.errors import ConfigError
+from ndpsim.memo import Memo, NoMemo
+from ndpsim.units import ceil_div, ps_from_cycles
+from tests.dram.parts import ddr4, random_parts
+
+
+def brute_force(part: DramSpec, stream: Stream, marks: tuple[int, ...]):
+    """The stream, every command of it through the kernel."""
+    device = resolve(part)
+    size = part.transaction_bytes
+    first_refresh = None
+    if device.refresh_interval:
+        offset = stream.refresh_offset_ps * part.clock // 10**12
+        first_refresh = device.refresh_interval - offset
+    n_lines = ceil_div(stream.n_bytes, size)
+    run = kernel.run(
+        part,
+        [(line, False) for line in range(n_lines)],
+        first_refresh=first_refresh,
+        charge_precharge=True,
+    )
+    times = [
+        ps_from_cycles(max(run.completed[: ceil_div(mark, size)], default=0), part.clock)
+        for mark in marks
+    ]
+    counts = {name: count for name, count in run.counts.items() if count}
+    return tuple(times), ps_from_cycles(run.cycles, part.clock), counts
+
+
+def agree(memo: Memo, part: DramSpec, stream: Stream, marks: tuple[int, ...]) -> None:
+    got = stream_marks(memo, part, stream, marks)
+    counts = {name: count for name, count in got.commands if count}
+    assert (got.marks_ps, got.duration_ps, counts) == brute_force(part, stream, marks)
+
+
+@st.composite
+def streams(draw: st.DrawFn, part: DramSpec, most_lines: int) -> tuple[Stream, tuple[int, ...]]:
+    size = part.transaction_bytes
+    n_bytes = draw(st.integers(1, most_lines * size))
+    interval_ps = resolve(part).refresh_interval * 10**12 // part.clock
+    offset = draw(st.integers(0, interval_ps - 1)) if interval_ps else 0
+    marks = draw(st.lists(st.integers(0, n_bytes), max_size=6))
+    return Stream(n_bytes, refresh_offset_ps=offset), tuple(marks)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_stream_on_any_part_takes_what_brute_force_says(jit, data):
+    part = data.draw(random_parts())
+    most = part.mapping().regular[2]
+    memo = Memo()
+    for _ in range(3):
+        agree(memo, part, *data.draw(streams(part, min(most, 3000))))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+@pytest.mark.parametrize("name", ["ddr4-3200-hermes", "ddr4-8gb-x8-2400r"])
+@pytest.mark.parametrize("refresh", ["all-bank", "none"])
+def test_stream_of_a_real_part_takes_what_brute_force_says(name, refresh, jit, data):
+    part = ddr4(name, refresh=refresh)
+    agree(Memo(), part, *data.draw(streams(part, 30_000)))
+
+
+@pytest.mark.parametrize("mapper", ["RoBaRaCoCh", "MOP4CLXOR", "streaming", "ChRaBaRoCo"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_every_mapper_and_two_ranks_over_many_refreshes(mapper, ranks, jit):
+    part = ddr4(mapper=mapper, counts={"rank": ranks})
+    agree(Memo(), part, Stream(4 << 20, refresh_offset_ps=1_234_567), (1, 100_000, 3 << 20))
+
+
+@pytest.mark.parametrize("n_bytes", [1, 64, 65, 6400, 40_000])
+def test_short_streams_without_the_compiler(n_bytes):
+    part = ddr4("ddr4-3200-hermes", timing={"nREFI": 900})
+    agree(Memo(), part, Stream(n_bytes, refresh_offset_ps=300_000), (0, n_bytes // 2, n_bytes))
+
+
+def test_what_was_remembered_does_not_matter(jit):
+    part = ddr4("ddr4-3200-hermes")
+    asked = [(Stream(n, refresh_offset_ps=n), (n // 3, n)) for n in (9000, 700_000, 64, 2_000_000)]
+    memo = Memo()
+    together = [stream_marks(memo, part, *one) for one in asked]
+    assert together == [stream_marks(NoMemo(), part, *one) for one in asked]
+    assert together[::-1] == [stream_marks(memo, part, *one) for one in asked[::-1]]
+
+
+def test_marks_may_come_in_any_order_and_repeat():
+    part = ddr4("ddr4-3200-hermes")
+    got = stream_marks(Memo(), part, Stream(3000), (3000, 0, 100, 100))
+    assert got.marks_ps[0] == got.duration_ps
+    assert got.marks_ps[1] == 0
+    assert got.marks_ps[2] == got.marks_ps[3]
+    assert got.marks_ps[2] < got.duration_ps
+
+
+def test_first_transaction_pays_precharge_activation_and_latency():
+    part = ddr4("ddr4-3200-hermes")
+    cycles = part.cycles()
+    wanted = cycles["nRP"] + cycles["nRCD"] + cycles["nCL"] + cycles["nBL"]
+    got = stream_marks(Memo(), part, Stream(64))
+    assert got.duration_ps == ps_from_cycles(wanted, part.clock)
+    counts = dict(got.commands)
+    assert (counts["PREab"], counts["ACT"], counts["RD"]) == (1, 1, 1)
+
+
+def test_long_stream_reaches_the_refresh_limited_peak(jit):
+    part = ddr4("ddr4-3200-hermes")
+    n_bytes = 64 << 20
+    got = stream_marks(Memo(), part, Stream(n_bytes))
+    cycles = part.cycles()
+    limit = 1 - cycles["nRFC"] / cycles["nREFI"]
+    efficiency = n_bytes * 10**12 / got.duration_ps / peak_bytes_per_s(part)
+    assert limit - 0.01 < efficiency < limit
+    quiet = stream_marks(Memo(), ddr4("ddr4-3200-hermes", refresh="none"), Stream(n_bytes))
+    assert n_bytes * 10**12 / quiet.duration_ps / peak_bytes_per_s(part) > 0.999
+
+
+@pytest.mark.parametrize(
+    ("stream", "marks", "what"),
+    [
+        (Stream(0), (), "at least one byte"),
+        (Stream(1 << 40), (), "lays out regularly"),
+        (Stream(64), (65,), "outside"),
+        (Stream(64), (-1,), "outside"),
+        (Stream(64, refresh_offset_ps=7_800_000), (), "refresh offset"),
+        (Stream(64, refresh_offset_ps=-1), (), "refresh offset"),
+    ],
+)
+def test_senseless_streams_are_refused(stream, marks, what):
+    with pytest.raises(ConfigError, match=what):
+        stream_marks(Memo(), ddr4("ddr4-3200-hermes"), stream, marks)
