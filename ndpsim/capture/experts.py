@@ -15,7 +15,10 @@ import torch
 NAME = "sorted"
 
 
-class SortedExperts(torch.autograd.Function):
+_Function: Any = torch.autograd.Function  # untyped, with torch installed or not
+
+
+class SortedExperts(_Function):  # type: ignore[misc]
     """``y[t] = sum_j weight[t, j] * expert[t, j](x[t])`` for SiLU-gated experts.
 
     x (tokens, d_model); weight (tokens, k); gate_up (experts, 2 d_expert, d_model), gate rows
@@ -24,8 +27,15 @@ class SortedExperts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, gate_up: torch.Tensor,
-                down: torch.Tensor, order: torch.Tensor, counts: list[int]) -> torch.Tensor:
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        gate_up: torch.Tensor,
+        down: torch.Tensor,
+        order: torch.Tensor,
+        counts: list[int],
+    ) -> torch.Tensor:
         """Gather, two grouped products with the gate between, scatter."""
         k = weight.shape[1]
         inputs = x.index_select(0, order // k)
@@ -40,16 +50,18 @@ class SortedExperts(torch.autograd.Function):
         outputs = torch.empty_like(inputs)
         _grouped_mm(scaled, down.transpose(1, 2), outputs, counts)
         inverse = _inverse(order)
-        ctx.save_for_backward(inputs, gate_up, down, up, sigmoid, silu, inner, scaled, share,
-                              order, inverse)
+        ctx.save_for_backward(
+            inputs, gate_up, down, up, sigmoid, silu, inner, scaled, share, order, inverse
+        )
         ctx.counts, ctx.k = counts, k
         return outputs.index_select(0, inverse).view(x.shape[0], k, -1).sum(1)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of x, weight, gate_up and down."""
-        (inputs, gate_up, down, up, sigmoid, silu, inner, scaled, share,
-         order, inverse) = ctx.saved_tensors
+        (inputs, gate_up, down, up, sigmoid, silu, inner, scaled, share, order, inverse) = (
+            ctx.saved_tensors
+        )
         counts, k = ctx.counts, ctx.k
         d_outputs = grads[0].index_select(0, order // k)
         d_scaled, d_down = torch.empty_like(scaled), torch.empty_like(down)
@@ -75,28 +87,39 @@ def _inverse(order: torch.Tensor) -> torch.Tensor:
     return inverse
 
 
-def _grouped_mm(rows: torch.Tensor, matrices: torch.Tensor, out: torch.Tensor,
-                counts: list[int]) -> None:
+def _grouped_mm(
+    rows: torch.Tensor, matrices: torch.Tensor, out: torch.Tensor, counts: list[int]
+) -> None:
     """Multiply each expert's rows by its matrix: ``out[e] = rows[e] @ matrices[e]``."""
-    for a, b, c in zip(rows.split(counts), matrices.unbind(0), out.split(counts), strict=True):
+    for a, b, c in zip(
+        torch.split(rows, counts), matrices.unbind(0), torch.split(out, counts), strict=True
+    ):
         torch.mm(a, b, out=c)
 
 
-def _grouped_outer(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor,
-                   counts: list[int]) -> None:
+def _grouped_outer(
+    left: torch.Tensor, right: torch.Tensor, out: torch.Tensor, counts: list[int]
+) -> None:
     """Weight gradients: ``out[e] = left[e].T @ right[e]``; zero for an expert without rows."""
-    for a, b, c in zip(left.split(counts), right.split(counts), out.unbind(0), strict=True):
+    for a, b, c in zip(
+        torch.split(left, counts), torch.split(right, counts), out.unbind(0), strict=True
+    ):
         torch.mm(a.t(), b, out=c)
 
 
-def sorted_experts_forward(experts: Any, hidden_states: torch.Tensor, top_k_index: torch.Tensor,
-                           top_k_weights: torch.Tensor) -> torch.Tensor:
+def sorted_experts_forward(
+    experts: Any,
+    hidden_states: torch.Tensor,
+    top_k_index: torch.Tensor,
+    top_k_weights: torch.Tensor,
+) -> torch.Tensor:
     """Forward of an experts module in transformers' experts interface."""
     flat = top_k_index.reshape(-1)
     order = torch.argsort(flat.to(torch.int16), stable=True)
     counts = torch.bincount(flat, minlength=experts.num_experts).tolist()
     result: torch.Tensor = SortedExperts.apply(
-        hidden_states, top_k_weights, experts.gate_up_proj, experts.down_proj, order, counts)
+        hidden_states, top_k_weights, experts.gate_up_proj, experts.down_proj, order, counts
+    )
     return result
 
 

@@ -49,7 +49,6 @@ def draw(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -
     return order.gather(1, torch.multinomial(probs, 1, generator=generator))
 
 
-@torch.no_grad()
 def capture(model: Any, prompts: np.ndarray, sampling: Sampling) -> Routed:
     """Run prompts of equal length (batch, prompt tokens) and decode, recording all routing."""
     batch, prompt_tokens = prompts.shape
@@ -57,7 +56,7 @@ def capture(model: Any, prompts: np.ndarray, sampling: Sampling) -> Routed:
     tokens = torch.from_numpy(prompts.astype(np.int64))
     fed, cache, parts = tokens, None, []
     model.eval()
-    with RouterTap(model) as tap:
+    with torch.no_grad(), RouterTap(model) as tap:
         for _ in range(sampling.decode_tokens + 1):
             output = model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=1)
             parts.append(tap.take(batch))
@@ -69,17 +68,23 @@ def capture(model: Any, prompts: np.ndarray, sampling: Sampling) -> Routed:
     return Routed(tokens[:, :-1].numpy(), ids, weights, layers, prompt_tokens)
 
 
-def trace_of(routed: Routed, model_name: str, n_experts: int,
-             provenance: dict[str, Any]) -> Trace:
+def trace_of(routed: Routed, model_name: str, n_experts: int, provenance: dict[str, Any]) -> Trace:
     """Return the trace of a captured batch: sequence b is row b."""
     batch, length, _, k = routed.ids.shape
     position = np.tile(np.arange(length, dtype=np.uint32), batch)
-    info = TraceInfo(model=model_name, n_experts=n_experts, top_k=k, layers=routed.layers,
-                     synthetic=False, provenance=provenance)
+    info = TraceInfo(
+        model=model_name,
+        n_experts=n_experts,
+        top_k=k,
+        layers=routed.layers,
+        synthetic=False,
+        provenance=provenance,
+    )
     return Trace(
         info,
         sequence=np.repeat(np.arange(batch, dtype=np.uint32), length),
         position=position,
         phase=np.where(position < routed.prompt_tokens, PREFILL, DECODE).astype(np.uint8),
         experts=routed.ids.reshape(batch * length, -1, k),
-        weights=routed.weights.reshape(batch * length, -1, k))
+        weights=routed.weights.reshape(batch * length, -1, k),
+    )

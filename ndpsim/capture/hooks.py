@@ -1,9 +1,9 @@
 """Routing seen through forward hooks on the router modules of a Hugging Face model.
 
-Each router module (``mlp.gate``, ``mlp.router``) of transformers 5 returns the chosen expert ids and
-their weights; the experts module receives both again. The tap reads the first and compares it with
-the second on every pass, so that a family whose router means something else by its outputs, or a
-kernel that goes round the hooks, is refused instead of recorded wrongly.
+Each router module (``mlp.gate``, ``mlp.router``) of transformers 5 returns the chosen expert ids
+and their weights; the experts module receives both again. The tap reads the first and compares it
+with the second on every pass, so that a family whose router means something else by its outputs,
+or a kernel that goes round the hooks, is refused instead of recorded wrongly.
 """
 # ruff: noqa: TID253  (this submodule is never imported unless a model is at hand)
 
@@ -69,12 +69,17 @@ class RouterTap:
             if experts is None:
                 raise TraceError(name, "has no experts module beside it to check its ids against")
             self._handles.append(module.register_forward_hook(self._on_router(layer, name)))
-            self._handles.append(experts.register_forward_pre_hook(
-                self._on_experts(layer, name), with_kwargs=True))
+            self._handles.append(
+                experts.register_forward_pre_hook(self._on_experts(layer, name), with_kwargs=True)
+            )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Detach the hooks."""
         for handle in self._handles:
             handle.remove()
@@ -91,8 +96,11 @@ class RouterTap:
 
     def _on_experts(self, layer: int, name: str) -> Any:
         def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            received = [t for t in (*args, *kwargs.values())
-                        if torch.is_tensor(t) and not t.is_floating_point()]
+            received = [
+                t
+                for t in (*args, *kwargs.values())
+                if torch.is_tensor(t) and not t.is_floating_point()
+            ]
             ids = self._seen[layer][0] if layer in self._seen else None
             if ids is None or len(received) != 1 or not torch.equal(received[0], ids):
                 raise TraceError(name, "expert ids of the router differ from those its experts got")
@@ -123,5 +131,7 @@ class RouterTap:
         ids = torch.stack([i for i, _ in seen], dim=1)
         weights = torch.stack([w for _, w in seen], dim=1)
         shape = (batch, -1, *ids.shape[1:])
-        return (ids.reshape(shape).to(torch.int16).cpu().numpy(),
-                weights.reshape(shape).to(torch.float16).cpu().numpy())
+        return (
+            ids.reshape(shape).to(torch.int16).cpu().numpy(),
+            weights.reshape(shape).to(torch.float16).cpu().numpy(),
+        )

@@ -32,8 +32,9 @@ MODEL_NAME = "qwen3-moe-shrunk"
 LICENCE = "Apache-2.0"
 
 
-def held_out_prompts(texts: list[Document], tokenizer: Tokenizer, n: int, length: int
-                     ) -> list[tuple[Document, list[int]]]:
+def held_out_prompts(
+    texts: list[Document], tokenizer: Tokenizer, n: int, length: int
+) -> list[tuple[Document, list[int]]]:
     """Openings of held-out documents, domains in turn, each `length` tokens long."""
     by_domain: dict[str, list[tuple[Document, list[int]]]] = {}
     for document in texts:
@@ -42,8 +43,12 @@ def held_out_prompts(texts: list[Document], tokenizer: Tokenizer, n: int, length
             if len(ids) >= length:
                 by_domain.setdefault(document.domain, []).append((document, ids[:length]))
     turns = max(map(len, by_domain.values()), default=0)
-    prompts = [found[turn] for turn in range(turns)
-               for _, found in sorted(by_domain.items()) if turn < len(found)]
+    prompts = [
+        found[turn]
+        for turn in range(turns)
+        for _, found in sorted(by_domain.items())
+        if turn < len(found)
+    ]
     if len(prompts) < n:
         raise SystemExit(f"{n} held-out prompts of {length} tokens wanted, {len(prompts)} found")
     return prompts[:n]
@@ -54,8 +59,10 @@ def loss_curve(directory: Path, points: int = 14) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
     rows = list({row["step"]: row for row in rows}.values())  # a resumed run repeats steps
     picks = np.unique(np.linspace(0, len(rows) - 1, points).round().astype(int))
-    return [{key: rows[i][key] for key in ("step", "tokens", "loss", "held_out_loss", "skew")}
-            for i in picks]
+    return [
+        {key: rows[i][key] for key in ("step", "tokens", "loss", "held_out_loss", "skew")}
+        for i in picks
+    ]
 
 
 def layer_skew(routed: Routed, n_experts: int) -> list[float]:
@@ -67,41 +74,68 @@ def layer_skew(routed: Routed, n_experts: int) -> list[float]:
     return skew
 
 
-def provenance(directory: Path, model: Any, routed: Routed, sampling: Sampling,
-               sources: list[Document]) -> dict[str, Any]:
+def provenance(
+    directory: Path, model: Any, routed: Routed, sampling: Sampling, sources: list[Document]
+) -> dict[str, Any]:
     """What the trace's metadata says about where it comes from."""
     settings = json.loads((directory / "settings.json").read_text())
     config = model.config
-    keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-            "head_dim", "num_experts", "num_experts_per_tok", "moe_intermediate_size",
-            "norm_topk_prob", "router_aux_loss_coef", "vocab_size", "tie_word_embeddings",
-            "max_position_embeddings")
+    keys = (
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "num_experts",
+        "num_experts_per_tok",
+        "moe_intermediate_size",
+        "norm_topk_prob",
+        "router_aux_loss_coef",
+        "vocab_size",
+        "tie_word_embeddings",
+        "max_position_embeddings",
+    )
     return {
         "licence": LICENCE,
         "about": "routing of a width-shrunk Qwen3-MoE trained from scratch; the routing geometry "
-                 "is that of Qwen3-30B-A3B, the choices are this small model's own",
-        "model": {"class": type(model).__name__, "parameters": model.num_parameters(),
-                  "config": {key: getattr(config, key) for key in keys}},
-        "training": {"settings": settings, "text": json.loads((directory / "text.json").read_text()),
-                     "loss": "cross-entropy in nats per token, plus router_aux_loss_coef x the "
-                             "load-balancing loss of each layer, summed over layers",
-                     "curve": loss_curve(directory)},
-        "capture": {"sequences": len(sources), "prompt_tokens": routed.prompt_tokens,
-                    "decode_rows": sampling.decode_tokens, "sampling": vars(sampling),
-                    "dtype": str(model.dtype).removeprefix("torch."),
-                    "prompts": [d.name for d in sources],
-                    "weights": "router probabilities renormalized over the chosen experts",
-                    "order": "experts by descending weight",
-                    "hottest_over_mean_by_layer": layer_skew(routed, config.num_experts)},
-        "versions": {name: importlib.metadata.version(name)
-                     for name in ("torch", "transformers", "tokenizers", "numpy")},
+        "is that of Qwen3-30B-A3B, the choices are this small model's own",
+        "model": {
+            "class": type(model).__name__,
+            "parameters": model.num_parameters(),
+            "config": {key: getattr(config, key) for key in keys},
+        },
+        "training": {
+            "settings": settings,
+            "text": json.loads((directory / "text.json").read_text()),
+            "loss": "cross-entropy in nats per token, plus router_aux_loss_coef x the "
+            "load-balancing loss of each layer, summed over layers",
+            "curve": loss_curve(directory),
+        },
+        "capture": {
+            "sequences": len(sources),
+            "prompt_tokens": routed.prompt_tokens,
+            "decode_rows": sampling.decode_tokens,
+            "sampling": vars(sampling),
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "prompts": [d.name for d in sources],
+            "weights": "router probabilities renormalized over the chosen experts",
+            "order": "experts by descending weight",
+            "hottest_over_mean_by_layer": layer_skew(routed, config.num_experts),
+        },
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("torch", "transformers", "tokenizers", "numpy")
+        },
     }
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m ndpsim.capture.run", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m ndpsim.capture.run",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("directory", type=Path, help="where ndpsim.capture.train left its model")
     parser.add_argument("trace", type=Path, help="Parquet file to write")
     parser.add_argument("--sequences", type=int, default=16)
@@ -114,11 +148,12 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     model, tokenizer = load_model(args.directory)
     chosen = held_out_prompts(list(documents()), tokenizer, args.sequences, args.prompt_tokens)
-    sampling = Sampling(decode_tokens=args.decode_tokens, seed=args.seed,
-                        forbidden=(model.config.eos_token_id,))
+    sampling = Sampling(
+        decode_tokens=args.decode_tokens, seed=args.seed, forbidden=(model.config.eos_token_id,)
+    )
     routed = capture(model, np.array([ids for _, ids in chosen]), sampling)
     for (document, _), tokens in zip(chosen, routed.tokens, strict=True):
-        text = tokenizer.decode(tokens[args.prompt_tokens:][:60].tolist())
+        text = tokenizer.decode(tokens[args.prompt_tokens :][:60].tolist())
         log.info("%s ... %r", document.name, text)
     about = provenance(args.directory, model, routed, sampling, [d for d, _ in chosen])
     write_trace(args.trace, trace_of(routed, MODEL_NAME, model.config.num_experts, about))

@@ -48,8 +48,12 @@ def plain_troff(text: str) -> str:
     text = re.sub(r"\\f(\[\w*\]|\(..|.)|\\s[-+]?\d|\\[&/,|^]", "", text)
     text = text.replace(r"\-", "-").replace(r"\(aq", "'").replace(r"\(bu", "*").replace(r"\e", "\\")
     text = re.sub(r"^\.(SH|SS|Sh|Ss|TH|Dd|Dt) +", "\n", text, flags=re.M)
-    text = re.sub(r"^\.(PP|P|LP|Pp|RS|RE|nf|fi|br|sp|IP|TP|in|ad|hy|ne|na|if|ie|el|de|ds)\b.*\n",
-                  "", text, flags=re.M)
+    text = re.sub(
+        r"^\.(PP|P|LP|Pp|RS|RE|nf|fi|br|sp|IP|TP|in|ad|hy|ne|na|if|ie|el|de|ds)\b.*\n",
+        "",
+        text,
+        flags=re.M,
+    )
     return re.sub(r"^\.[A-Za-z]{1,2} ", "", text, flags=re.M)
 
 
@@ -95,27 +99,81 @@ def plain_info(text: str) -> str:
 
 
 SOURCES = (
-    Source("manual", "Debian manual pages, sections 1-8", "each page's own free licence",
-           "/usr/share/man", ("man[1-8]/*.gz",), plain_troff, skip=r"man./gcloud|man1/llvm-exegesis"),
-    Source("python", "Python 3.11 standard library sources", "PSF-2.0",
-           "/usr/lib/python3.11", ("**/*.py",), plain_text,
-           skip=r"(^|/)(test|tests|idle_test|pydoc_data|site-packages|dist-packages)/"),
-    Source("c", "C headers of glibc and the Linux kernel interface", "LGPL-2.1+, GPL-2.0 with note",
-           "/usr/include", ("*.h", "linux/**/*.h", "asm-generic/*.h", "x86_64-linux-gnu/**/*.h"),
-           plain_text),
-    Source("reference", "Python 3.11 documentation sources", "PSF-2.0",
-           "/usr/share/doc/python3.11/html/_sources", ("**/*.rst.txt",), plain_text),
-    Source("prose", "Debian Administrator's Handbook (English)", "GPL-2+ or CC-BY-SA-3.0",
-           "/usr/share/doc/debian-handbook/html/en-US", ("*.html",), plain_html),
-    Source("prose", "Debian Reference (English)", "GPL-2+",
-           "/usr/share/debian-reference", ("*.en.html",), plain_html),
-    Source("prose", "Debian Developer's Reference", "GPL-2+",
-           "/usr/share/developers-reference/_sources", ("*.rst.txt",), plain_text),
-    Source("prose", "fortune collections", "public domain and short quotations",
-           "/usr/share/games/fortunes", ("[a-z]*[a-z]",), plain_text),
+    Source(
+        "manual",
+        "Debian manual pages, sections 1-8",
+        "each page's own free licence",
+        "/usr/share/man",
+        ("man[1-8]/*.gz",),
+        plain_troff,
+        skip=r"man./gcloud|man1/llvm-exegesis",
+    ),
+    Source(
+        "python",
+        "Python 3.11 standard library sources",
+        "PSF-2.0",
+        "/usr/lib/python3.11",
+        ("**/*.py",),
+        plain_text,
+        skip=r"(^|/)(test|tests|idle_test|pydoc_data|site-packages|dist-packages)/",
+    ),
+    Source(
+        "c",
+        "C headers of glibc and the Linux kernel interface",
+        "LGPL-2.1+, GPL-2.0 with note",
+        "/usr/include",
+        ("*.h", "linux/**/*.h", "asm-generic/*.h", "x86_64-linux-gnu/**/*.h"),
+        plain_text,
+    ),
+    Source(
+        "reference",
+        "Python 3.11 documentation sources",
+        "PSF-2.0",
+        "/usr/share/doc/python3.11/html/_sources",
+        ("**/*.rst.txt",),
+        plain_text,
+    ),
+    Source(
+        "prose",
+        "Debian Administrator's Handbook (English)",
+        "GPL-2+ or CC-BY-SA-3.0",
+        "/usr/share/doc/debian-handbook/html/en-US",
+        ("*.html",),
+        plain_html,
+    ),
+    Source(
+        "prose",
+        "Debian Reference (English)",
+        "GPL-2+",
+        "/usr/share/debian-reference",
+        ("*.en.html",),
+        plain_html,
+    ),
+    Source(
+        "prose",
+        "Debian Developer's Reference",
+        "GPL-2+",
+        "/usr/share/developers-reference/_sources",
+        ("*.rst.txt",),
+        plain_text,
+    ),
+    Source(
+        "prose",
+        "fortune collections",
+        "public domain and short quotations",
+        "/usr/share/games/fortunes",
+        ("[a-z]*[a-z]",),
+        plain_text,
+    ),
     Source("prose", "GNU Info manuals", "GFDL-1.3", "/usr/share/info", ("*.gz",), plain_info),
-    Source("prose", "free-software licence texts", "verbatim copying permitted",
-           "/usr/share/common-licenses", ("*[0-9]",), plain_text),
+    Source(
+        "prose",
+        "free-software licence texts",
+        "verbatim copying permitted",
+        "/usr/share/common-licenses",
+        ("*[0-9]",),
+        plain_text,
+    ),
 )
 
 
@@ -130,8 +188,9 @@ def _read(path: Path) -> str:
         return ""
 
 
-def documents(sources: tuple[Source, ...] = SOURCES, min_chars: int = 400,
-              max_chars: int = 200_000) -> Iterator[Document]:
+def documents(
+    sources: tuple[Source, ...] = SOURCES, min_chars: int = 400, max_chars: int = 200_000
+) -> Iterator[Document]:
     """Yield the documents present on this machine, in a fixed order, each content once.
 
     Longer documents are cut to `max_chars` so that no single file dominates its domain.
