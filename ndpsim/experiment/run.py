@@ -14,7 +14,17 @@ from ndpsim.memo import Memo, NoMemo
 from ndpsim.policy import Placement
 from ndpsim.serving import serve, steps
 from ndpsim.spec import Resolved, digest, resolve
-from ndpsim.system import MEMORY, Bound, Machine, Session, audit, plan_memory, unit_names
+from ndpsim.system import (
+    MEMORY,
+    STAGING_BUFFERS,
+    Bound,
+    Machine,
+    MemoryPlan,
+    Session,
+    audit,
+    plan_memory,
+    unit_names,
+)
 from ndpsim.workload import ModelSpec
 
 SCHEMA: Final = 1
@@ -93,7 +103,9 @@ def run_resolved(
     results = serve(session, workload, routing.experts, progress)
     if check:
         audit(machine, session, plan, routing.experts, results)
-    bound_ps = _bound_ps(memory, machine, spec, routing, session.gpu_only_ps)
+    bound_ps = None
+    if spec.scheduler.exact:
+        bound_ps = _bound(memory, machine, plan, spec, routing).solve_ps(session.gpu_only_ps)
     finished = Finished(spec, machine, plan, session, results, routing, bound_ps)
     values = resolved.values | {"model": model.model_dump(mode="json")}
     head = {
@@ -140,14 +152,13 @@ def config_hash(values: Mapping[str, Any], trace_digest: str) -> str:
     return digest({**values, "trace": content, "semantics": SEMANTICS})
 
 
-def _bound_ps(
-    memo: Memo, machine: Machine, spec: RunSpec, routing: Routing, gpu_only_ps: int
-) -> int | None:
-    """The lower bound of an exact run; others have none."""
-    if not spec.scheduler.exact:
-        return None
-    bound = Bound(memo, machine, near=spec.scheduler.partition.on == "ndp")
+def _bound(
+    memo: Memo, machine: Machine, plan: MemoryPlan, spec: RunSpec, routing: Routing
+) -> Bound:
+    """The lower bound of the routing that was executed."""
+    near = spec.scheduler.partition.on == "ndp"
+    bound = Bound(memo, machine, near=near, room=plan.expert_capacity + STAGING_BUFFERS)
     experts = routing.experts
     for _, step, positions in steps(spec.workload):
         bound.add(experts[:, positions].reshape(step.n_tokens, *experts.shape[2:]))
-    return bound.solve_ps(gpu_only_ps)
+    return bound

@@ -8,11 +8,12 @@ from ndpsim.system.memory import MemoryPlan, plan_memory
 from ndpsim.system.session import Session, StepResult, Tally
 from ndpsim.system.situation import Outcome, Situation, Transfer
 from ndpsim.system.spec import NdpGroup, SystemSpec
-from ndpsim.system.stage import Stage, simulate
+from ndpsim.system.stage import STAGING_BUFFERS, Stage, simulate
 
 __all__ = [
     "GPU",
     "MEMORY",
+    "STAGING_BUFFERS",
     "Bound",
     "Machine",
     "MemoryPlan",

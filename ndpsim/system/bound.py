@@ -12,9 +12,10 @@ For a stage with GPU share x_e of expert e, GPU work g_e and near work n_e, ever
 
 (linear-programming duality of the makespan). Summed over stages, the x appear with savings
 v = max(0, (1 - w) n_e - w g_e) per use. A share x of an expert needs a share x of its weights
-moved, and N transfers can serve no more than all uses of the N experts with most savings. The total
-T thus obeys T >= base - savings(T / transfer time), whose least solution is found by bisection. The
-bound is the best over scalings of the per-stage optimal w.
+moved, so N transfers can serve no more than all uses of the N experts with most savings; and in a
+window of steps the GPU cannot serve more experts than it has room for, plus those transferred in
+the window. The total T thus obeys T >= base - savings(T / transfer time), whose least solution is
+found by bisection. The bound is the best over scalings of the per-stage optimal w.
 """
 
 from dataclasses import dataclass
@@ -34,6 +35,48 @@ SCALES = np.array([[0.0], [0.25], [0.5], [0.75], [1.0]])
 """Tried multiples of the per-stage optimal GPU weight w."""
 
 
+WINDOWS = (1, 8, 64)
+"""Lengths in steps of the windows in which the GPU's room is counted."""
+
+
+class _Window:
+    """Savings possible with `room` experts on the GPU, window by window of `n_steps` steps."""
+
+    def __init__(self, n_steps: int, room: int, n_experts: int) -> None:
+        self._n_steps = n_steps
+        self._room = room
+        self._n_added = 0
+        self._saved_ps = np.zeros((len(SCALES), n_experts))
+        self._held_ps = np.zeros(len(SCALES))
+        self._more_ps: list[NDArray[np.float64]] = []
+
+    def add(self, saved_ps: NDArray[np.float64]) -> None:
+        """Add one step's savings by expert, (n_scales, n_experts)."""
+        self._saved_ps += saved_ps
+        self._n_added += 1
+        if self._n_added % self._n_steps == 0:
+            self._close()
+
+    def _close(self) -> None:
+        if (self._saved_ps > 0).sum(axis=1).max() <= self._room:
+            self._held_ps += self._saved_ps.sum(axis=1)
+        else:
+            ordered = -np.sort(-self._saved_ps, axis=1)
+            self._held_ps += ordered[:, : self._room].sum(axis=1)
+            self._more_ps.append(ordered[:, self._room :])
+        self._saved_ps[:] = 0.0
+
+    def savings(self) -> list[NDArray[np.float64]]:
+        """By scale: savings with 0, 1, 2, ... transfers beyond what is held from the start."""
+        self._close()
+        more = np.concatenate([np.zeros((len(SCALES), 0)), *self._more_ps], axis=1)
+        gains = np.cumsum(-np.sort(-more, axis=1), axis=1)
+        return [
+            held + np.concatenate([[0.0], gain])
+            for held, gain in zip(self._held_ps, gains, strict=True)
+        ]
+
+
 @dataclass(frozen=True, slots=True)
 class _StageTerms:
     """A stage's part of the bound for each scale: its base, and savings per token count."""
@@ -46,15 +89,17 @@ class _StageTerms:
 class Bound:
     """Accumulates the expert stages of a request, then solves for the bound.
 
-    `near` tells whether the units that hold the experts can compute them.
+    `near` tells whether the units that hold the experts can compute them, `room` how many experts
+    the GPU can hold, staging buffers included.
     """
 
-    def __init__(self, memo: Memo, machine: Machine, *, near: bool) -> None:
+    def __init__(self, memo: Memo, machine: Machine, *, near: bool, room: int) -> None:
         self._memo = memo
         self._machine = machine
         self._near = near
         n_all = machine.model.n_moe_layers * machine.model.n_experts
         self._saved_ps = np.zeros((len(SCALES), n_all))
+        self._windows = [_Window(n_steps, room, n_all) for n_steps in WINDOWS]
         self._used = np.zeros(n_all, dtype=bool)
         self._base_ps = np.zeros(len(SCALES))
         self._terms: dict[tuple[int, bytes], _StageTerms] = {}
@@ -68,17 +113,24 @@ class Bound:
         if n_tokens == 1 and routed.min() >= 0:  # every layer runs top_k experts of one token
             terms = self._stage_terms(1, np.ones(top_k, dtype=np.int64))
             self._base_ps += n_layers * terms.base_ps
-            self._saved_ps[:, index[0].ravel()] += np.tile(terms.saved_ps, n_layers)
-            self._used[index[0].ravel()] = True
+            self._save(index[0].ravel(), np.tile(terms.saved_ps, n_layers))
             return
         counts = np.bincount(index[routed >= 0], minlength=n_layers * n_experts)
-        for layer in range(n_layers):
-            row = counts[layer * n_experts : (layer + 1) * n_experts]
-            active = np.flatnonzero(row)
-            terms = self._stage_terms(n_tokens, row[active])
+        saved_ps = []
+        for row in counts.reshape(n_layers, n_experts):
+            terms = self._stage_terms(n_tokens, row[row > 0])
             self._base_ps += terms.base_ps
-            self._saved_ps[:, layer * n_experts + active] += terms.saved_ps
-            self._used[layer * n_experts + active] = True
+            saved_ps.append(terms.saved_ps)
+        self._save(np.flatnonzero(counts), np.concatenate(saved_ps, axis=1))
+
+    def _save(self, experts: NDArray[np.int64], saved_ps: NDArray[np.float64]) -> None:
+        """Note one step's active experts and what their uses on the GPU would save."""
+        self._used[experts] = True
+        step_ps = np.zeros_like(self._saved_ps)
+        step_ps[:, experts] = saved_ps
+        self._saved_ps += step_ps
+        for window in self._windows:
+            window.add(step_ps)
 
     def solve_ps(self, gpu_only_ps: int) -> int:
         """The bound of the whole request, given the time of all stages that are GPU only."""
@@ -86,10 +138,15 @@ class Bound:
         if not self._near:
             compulsory_ps = transfer_ps * int(self._used.sum())
             return int(max(gpu_only_ps + self._base_ps[0], compulsory_ps))
-        return max(
-            _least_total_ps(gpu_only_ps + base_ps, np.sort(saved_ps)[::-1], transfer_ps)
-            for base_ps, saved_ps in zip(self._base_ps, self._saved_ps, strict=True)
-        )
+        curves = [window.savings() for window in self._windows]
+        bounds = []
+        for scale, (base_ps, saved_ps) in enumerate(
+            zip(self._base_ps, self._saved_ps, strict=True)
+        ):
+            every = np.concatenate([[0.0], np.cumsum(-np.sort(-saved_ps))])
+            savings = [every, *(curve[scale] for curve in curves)]
+            bounds.append(_least_total_ps(gpu_only_ps + base_ps, savings, transfer_ps))
+        return max(bounds)
 
     def _stage_terms(self, n_tokens: int, counts: NDArray[np.int64]) -> _StageTerms:
         key = (n_tokens, counts.tobytes())
@@ -172,15 +229,17 @@ def _best_weight(
     return float(value[best]), float(w[best])
 
 
-def _least_total_ps(base_ps: float, saved_ps: NDArray[np.float64], transfer_ps: float) -> int:
-    """Least T with T >= base - savings of the first T / transfer experts (savings descending)."""
-    total = np.concatenate([[0.0], np.cumsum(saved_ps)])
-    low, high = base_ps - total[-1], base_ps
+def _least_total_ps(base_ps: float, savings: list[NDArray[np.float64]], transfer_ps: float) -> int:
+    """Least T with T >= base - savings(T / transfer); a saving is the least of several curves."""
+
+    def saved_ps(total_ps: float) -> float:
+        n_moved = total_ps / transfer_ps if transfer_ps else float("inf")
+        return min(float(np.interp(n_moved, np.arange(len(curve)), curve)) for curve in savings)
+
+    low, high = 0.0, base_ps
     for _ in range(64):
         middle = (low + high) / 2
-        n_moved = middle / transfer_ps if transfer_ps else float(len(saved_ps))
-        savings = np.interp(n_moved, np.arange(len(total)), total)
-        if middle >= base_ps - savings:
+        if middle >= base_ps - saved_ps(middle):
             high = middle
         else:
             low = middle
