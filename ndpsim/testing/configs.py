@@ -1,0 +1,76 @@
+"""Small runs for tests: a tiny model on small variants of the edge machine."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+SCHEDULERS = (
+    "expert-parallel",
+    "tensor-parallel",
+    "load-balanced",
+    "prefetch",
+    "edge-gpu-ndp",
+    "monde",
+    "on-demand",
+)
+"""Named schedulers that every small machine can serve."""
+
+
+def tiny_config(**changes: Any) -> dict[str, Any]:
+    """A run of a three-layer model with eight small experts; simulates in milliseconds.
+
+    `changes` replace top-level fields.
+    """
+    return {
+        "model": {
+            "name": "tiny",
+            "n_layers": 3,
+            "d_model": 256,
+            "vocab": 512,
+            "attention": {"kind": "gqa", "n_heads": 4, "n_kv_heads": 2, "head_dim": 64},
+            "n_experts": 8,
+            "top_k": 2,
+            "d_expert": 192,
+        },
+        "formats": {"expert": "fp16", "weight": "fp16", "cache": "fp16", "activation": "fp16"},
+        "system": "edge",
+        "scheduler": "edge-gpu-ndp",
+        "trace": {"synthetic": {}},
+        "workload": {"prompt_tokens": 12, "output_tokens": 6},
+        "seed": 0,
+    } | changes
+
+
+@st.composite
+def tiny_runs(draw: st.DrawFn) -> dict[str, Any]:
+    """Random small runs: model shape, machine, scheduler, request and seed."""
+    config = tiny_config(
+        scheduler=draw(st.sampled_from(SCHEDULERS)),
+        system={
+            "preset": draw(st.sampled_from(["edge", "edge-paper"])),
+            "ndp": {
+                "count": draw(st.integers(1, 5)),
+                "host_access": draw(st.sampled_from(["exclusive", "share", "ideal"])),
+                "reduce": draw(st.sampled_from(["gpu", "cpu"])),
+            },
+        },
+        workload={
+            "prompt_tokens": draw(st.integers(1, 24)),
+            "output_tokens": draw(st.integers(1, 6)),
+            "batch": draw(st.integers(1, 3)),
+        },
+        seed=draw(st.integers(0, 1000)),
+    )
+    shape = {
+        "n_experts": draw(st.integers(2, 12)),
+        "d_expert": 16 * draw(st.integers(1, 24)),
+        "d_model": 64 * draw(st.integers(1, 8)),
+        "dense_layers": draw(st.sampled_from([[], [0]])),
+    }
+    if shape["dense_layers"]:
+        shape["d_dense"] = 512
+    if draw(st.booleans()):
+        shape |= {"n_shared_experts": 1, "d_shared": 128}
+    shape["top_k"] = draw(st.integers(1, min(4, shape["n_experts"])))
+    config["model"] |= shape
+    return config
