@@ -1,1 +1,5 @@
-"""cli"""
+"""The command line: arguments, progress, exit codes."""
+
+from ndpsim.cli.app import main
+
+__all__ = ["main"]

@@ -1,1 +1,5 @@
-"""report"""
+"""Results for people: terminal tables."""
+
+from ndpsim.report.terminal import comparison_view, run_view, stats_view
+
+__all__ = ["comparison_view", "run_view", "stats_view"]
