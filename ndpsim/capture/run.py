@@ -10,10 +10,12 @@ of text; decoded tokens are sampled by the model itself.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.metadata
 import json
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +26,25 @@ from tokenizers import Tokenizer
 from ndpsim.capture.generate import Routed, Sampling, capture, trace_of
 from ndpsim.capture.shrunk import load_model
 from ndpsim.capture.text import Document, documents
+from ndpsim.workload.stats import loads
 from ndpsim.workload.trace import write_trace
 
 log = logging.getLogger(__name__)
 
 MODEL_NAME = "qwen3-moe-shrunk"
 LICENCE = "Apache-2.0"
+WEIGHT_STEPS = 256
 
 
 def held_out_prompts(
     texts: list[Document], tokenizer: Tokenizer, n: int, length: int
 ) -> list[tuple[Document, list[int]]]:
-    """Openings of held-out documents, domains in turn, each `length` tokens long."""
+    """Openings of held-out documents, domains in turn, each `length` tokens long.
+
+    Within a domain documents come in the order of a hash of their name, not of the alphabet.
+    """
     by_domain: dict[str, list[tuple[Document, list[int]]]] = {}
-    for document in texts:
+    for document in sorted(texts, key=lambda d: hashlib.sha256(d.name.encode()).digest()):
         if document.held_out:
             ids = tokenizer.encode(document.text[: 16 * length]).ids
             if len(ids) >= length:
@@ -54,10 +61,11 @@ def held_out_prompts(
     return prompts[:n]
 
 
-def loss_curve(directory: Path, points: int = 14) -> list[dict[str, Any]]:
-    """About `points` rows of the training log, first and last among them."""
+def loss_curve(directory: Path, last_step: int, points: int = 14) -> list[dict[str, Any]]:
+    """About `points` rows of the training log up to a step, first and last among them."""
     rows = [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
-    rows = list({row["step"]: row for row in rows}.values())  # a resumed run repeats steps
+    by_step = {row["step"]: row for row in rows}  # a resumed run repeats steps
+    rows = [by_step[step] for step in sorted(by_step) if step <= last_step]
     picks = np.unique(np.linspace(0, len(rows) - 1, points).round().astype(int))
     return [
         {key: rows[i][key] for key in ("step", "tokens", "loss", "held_out_loss", "skew")}
@@ -65,12 +73,16 @@ def loss_curve(directory: Path, points: int = 14) -> list[dict[str, Any]]:
     ]
 
 
+def rounded(weights: np.ndarray) -> np.ndarray:
+    """Router weights to the nearest 1/256, so that the committed file stays small."""
+    steps = np.round(weights.astype(np.float32) * WEIGHT_STEPS)
+    return (steps / WEIGHT_STEPS).astype(np.float16)
+
+
 def layer_skew(routed: Routed, n_experts: int) -> list[float]:
     """Hottest expert's load over the mean load, by layer, over all captured tokens."""
-    skew = []
-    for layer in range(routed.ids.shape[2]):
-        counts = np.bincount(routed.ids[:, :, layer].ravel(), minlength=n_experts)
-        skew.append(round(float(counts.max() / counts.mean()), 2))
+    counts = loads(routed.ids.reshape(-1, *routed.ids.shape[2:]), n_experts)
+    skew: list[float] = (counts.max(axis=1) / counts.mean(axis=1)).round(2).tolist()
     return skew
 
 
@@ -109,7 +121,7 @@ def provenance(
             "text": json.loads((directory / "text.json").read_text()),
             "loss": "cross-entropy in nats per token, plus router_aux_loss_coef x the "
             "load-balancing loss of each layer, summed over layers",
-            "curve": loss_curve(directory),
+            "curve": loss_curve(directory, settings["step"]),
         },
         "capture": {
             "sequences": len(sources),
@@ -118,7 +130,8 @@ def provenance(
             "sampling": vars(sampling),
             "dtype": str(model.dtype).removeprefix("torch."),
             "prompts": [d.name for d in sources],
-            "weights": "router probabilities renormalized over the chosen experts",
+            "weights": "router probabilities renormalized over the chosen experts, rounded "
+            f"to 1/{WEIGHT_STEPS}",
             "order": "experts by descending weight",
             "hottest_over_mean_by_layer": layer_skew(routed, config.num_experts),
         },
@@ -152,6 +165,7 @@ def main() -> None:
         decode_tokens=args.decode_tokens, seed=args.seed, forbidden=(model.config.eos_token_id,)
     )
     routed = capture(model, np.array([ids for _, ids in chosen]), sampling)
+    routed = replace(routed, weights=rounded(routed.weights))
     for (document, _), tokens in zip(chosen, routed.tokens, strict=True):
         text = tokenizer.decode(tokens[args.prompt_tokens :][:60].tolist())
         log.info("%s ... %r", document.name, text)
