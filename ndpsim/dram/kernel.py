@@ -76,7 +76,7 @@ COUNTS: Final = 14
 # Columns of the window table.
 WINDOW_LENGTH: Final = 0
 WINDOW_LATENCY: Final = 1
-WINDOW_DEPTH: Final = 2
+WINDOW_BANKS: Final = 2
 WINDOW_RING: Final = 3
 
 # Outcomes of `advance`.
@@ -94,11 +94,13 @@ class Tables:
     """(N_CONFIG,)"""
     latency: Ints
     """(command, following command, relation): cycles, 0 for none. A relation is the depth of the
-    smallest object that holds both banks; the last entry is the longest of all."""
+    smallest object that holds both banks."""
+    reach: Ints
+    """(command, following command): banks of the widest object in which one delays the other."""
+    scope: Ints
+    """(command,): banks it addresses."""
     relation: Ints
     """(bank, bank)"""
-    paths: Ints
-    """(bank, depth): the object a bank lies in."""
     windows: Ints
     """(window rule, 4)"""
     window_commands: Ints
@@ -113,8 +115,9 @@ class Tables:
         return (
             self.config,
             self.latency,
+            self.reach,
+            self.scope,
             self.relation,
-            self.paths,
             self.windows,
             self.window_commands,
             self.pattern,
@@ -151,15 +154,18 @@ def build_tables(dram: DramSpec, pattern: Ints, period: tuple[int, int] = (0, 0)
     windows, window_commands, ring_size = _window_tables(device, names)
     config = _config(device, names, pattern.shape[1], period, ring_size)
     state_size = int(config[AT_WRITES] + 6 * config[WRITE_QUEUE])
+    latency = _latencies(device, names)
+    per_command = [device.n_banks // device.n_objects(command.depth) for command in device.commands]
+    scope = np.array(per_command, dtype=np.int64)
     return Tables(
-        device, config, _latencies(device, names), relation, paths, windows, window_commands,
-        np.ascontiguousarray(pattern), state_size,
+        device, config, latency, _reach(device, latency), scope, relation, windows,
+        window_commands, np.ascontiguousarray(pattern), state_size,
     )  # fmt: skip
 
 
 def _latencies(device: Device, names: list[str]) -> Ints:
     n_relations = device.bank_depth + 1
-    latency = np.zeros((len(names), len(names), n_relations + 1), dtype=np.int64)
+    latency = np.zeros((len(names), len(names), n_relations), dtype=np.int64)
     for rule in device.rules:
         if rule.window != 1:
             continue
@@ -170,8 +176,14 @@ def _latencies(device: Device, names: list[str]) -> Ints:
             for following in sorted(rule.following):
                 cell = latency[names.index(preceding), names.index(following), shared]
                 np.maximum(cell, rule.latency, out=cell)
-    latency[:, :, n_relations] = latency.max(axis=2)
     return latency
+
+
+def _reach(device: Device, latency: Ints) -> Ints:
+    """Banks of the widest object in which a command delays another; 0 if it never does."""
+    n_banks = [device.n_banks // device.n_objects(depth) for depth in range(latency.shape[2])]
+    reached: Ints = np.where(latency > 0, np.array(n_banks, dtype=np.int64), 0).max(axis=2)
+    return reached
 
 
 def _window_tables(device: Device, names: list[str]) -> tuple[Ints, Ints, int]:
@@ -180,8 +192,9 @@ def _window_tables(device: Device, names: list[str]) -> tuple[Ints, Ints, int]:
     commands = np.zeros((len(rules), 2, len(names)), dtype=np.int64)
     ring = 0
     for number, rule in enumerate(rules):
-        table[number] = rule.window, rule.latency, rule.depth, ring
-        ring += rule.window * device.n_objects(rule.depth)
+        n_objects = device.n_objects(rule.depth)
+        table[number] = rule.window, rule.latency, device.n_banks // n_objects, ring
+        ring += rule.window * n_objects
         for side, members in enumerate((rule.preceding, rule.following)):
             commands[number, side, [names.index(name) for name in sorted(members)]] = 1
     return table, commands, ring
@@ -196,7 +209,7 @@ def _config(
     at_open = at_ready + n_banks * len(names)
     at_rings = at_open + 2 * n_banks
     at_active = at_rings + ring_size
-    at_reads = at_active + 6 * n_banks
+    at_reads = at_active + 5 * n_banks
     values = {
         N_BANKS: n_banks,
         N_COMMANDS: len(names),
@@ -233,48 +246,57 @@ def _compiled(function: Any) -> Any:
     return njit(cache=True)(function)
 
 
+def _inlined(function: Any) -> Any:
+    """Copied into its caller: handing over the arrays would cost more than most of these do."""
+    return njit(inline="always")(function)
+
+
 @_compiled
 def send(  # type: ignore[no-untyped-def]
-    config, latency, relation, paths, windows, window_commands,
+    config, latency, reach, scope, relation, windows, window_commands,
     state, command, bank, row, number, tick, log,
 ):  # fmt: skip
-    """Issues a command: starts the waits it causes, opens or closes rows, counts and logs."""
+    """Issues a command: starts the waits it causes, opens or closes rows, counts and logs.
+
+    A command to more than one bank is addressed by, and waits at, the first of them.
+    """
     n_banks, n_commands = config[N_BANKS], config[N_COMMANDS]
-    ready = state[config[AT_READY] : config[AT_OPEN]]
-    open_row = state[config[AT_OPEN] : config[AT_BUSY]]
-    longest = latency.shape[2] - 1
+    ready, open_row = config[AT_READY], config[AT_OPEN]
     for following in range(n_commands):
-        if latency[command, following, longest] == 0:
+        n_reached = reach[command, following]
+        if n_reached == 0:
             continue
-        for other in range(n_banks):
+        start = bank // n_reached * n_reached
+        for other in range(start, start + n_reached, scope[following]):
             wait = latency[command, following, relation[bank, other]]
-            if wait > 0 and tick + wait > ready[following * n_banks + other]:
-                ready[following * n_banks + other] = tick + wait
+            place = ready + following * n_banks + other
+            if wait > 0 and tick + wait > state[place]:
+                state[place] = tick + wait
     for window in range(windows.shape[0]):
         if window_commands[window, 0, command] == 0:
             continue
-        length, depth = windows[window, WINDOW_LENGTH], windows[window, WINDOW_DEPTH]
-        own = paths[bank, depth]
-        first = config[AT_RINGS] + windows[window, WINDOW_RING] + own * length
-        for place in range(first, first + length - 1):
+        length, n_reached = windows[window, WINDOW_LENGTH], windows[window, WINDOW_BANKS]
+        own = bank // n_reached
+        ring = config[AT_RINGS] + windows[window, WINDOW_RING] + own * length
+        for place in range(ring, ring + length - 1):
             state[place] = state[place + 1]
-        state[first + length - 1] = tick
-        until = state[first] + windows[window, WINDOW_LATENCY]
+        state[ring + length - 1] = tick
+        until = state[ring] + windows[window, WINDOW_LATENCY]
         for following in range(n_commands):
             if window_commands[window, 1, following] == 0:
                 continue
-            for other in range(n_banks):
-                if paths[other, depth] == own and until > ready[following * n_banks + other]:
-                    ready[following * n_banks + other] = until
+            start = own * n_reached
+            for other in range(start, start + n_reached, scope[following]):
+                place = ready + following * n_banks + other
+                if until > state[place]:
+                    state[place] = until
     if command == config[ACT]:
-        open_row[bank] = row
+        state[open_row + bank] = row
     elif command == config[PRE]:
-        open_row[bank] = -1
+        state[open_row + bank] = -1
     elif command == config[PRE_ALL]:
-        per_scope = n_banks // config[N_SCOPES]
-        first = bank // per_scope * per_scope
-        for other in range(first, first + per_scope):
-            open_row[other] = -1
+        for other in range(bank, bank + n_banks // config[N_SCOPES]):
+            state[open_row + other] = -1
     state[COUNTS + command] += 1
     at = state[N_LOG]
     if at < log.shape[0]:
@@ -286,7 +308,7 @@ def send(  # type: ignore[no-untyped-def]
         state[N_LOG] = at + 1
 
 
-@_compiled
+@_inlined
 def _offer(config, pattern, state, until, total, done, first):  # type: ignore[no-untyped-def]
     """Takes requests in order until one is refused, or `until` or `total` are taken.
 
@@ -331,9 +353,131 @@ def _offer(config, pattern, state, until, total, done, first):  # type: ignore[n
         state[OFFERED] = number + 1
 
 
+@_inlined
+def _best_active(config, state, tick):  # type: ignore[no-untyped-def]
+    """Of the requests whose row is open: the place of the next to be sent, and the tick.
+
+    The earliest legal one, of several in one tick the first arrived. The active queue is five rows:
+    number, bank, row, arrival, column command.
+    """
+    n_banks, at, ready = config[N_BANKS], config[AT_ACTIVE], config[AT_READY]
+    best, when = -1, FAR
+    for place in range(at, at + state[N_ACTIVE]):
+        earliest = state[ready + state[place + 4 * n_banks] * n_banks + state[place + n_banks]]
+        earliest = max(earliest, tick)
+        if earliest < when or (
+            earliest == when and state[place + 3 * n_banks] < state[best + 3 * n_banks]
+        ):
+            best, when = place, earliest
+    return best, when
+
+
+@_compiled
+def _next_refresh_command(config, state, tick):  # type: ignore[no-untyped-def]
+    """What the head of the waiting refreshes needs, and the tick in which it may be sent."""
+    n_banks = config[N_BANKS]
+    per_scope = n_banks // config[N_SCOPES]
+    bank = state[PENDING_HEAD] * per_scope
+    command = config[REF]
+    for other in range(bank, bank + per_scope):
+        if state[config[AT_BUSY] + other] > 0:
+            return -1, FAR
+        if state[config[AT_OPEN] + other] >= 0:
+            command = config[PRE_ALL]
+    return command, max(tick, state[config[AT_READY] + command * n_banks + bank])
+
+
+@_inlined
+def _set_mode(config, state):  # type: ignore[no-untyped-def]
+    """Reads unless there are none or too many writes wait."""
+    if state[WRITE_MODE] == 0:
+        if state[N_WRITES] > config[WRITE_HIGH] or state[N_READS] == 0:
+            state[WRITE_MODE] = 1
+    elif state[N_WRITES] < config[WRITE_LOW] and state[N_READS] > 0:
+        state[WRITE_MODE] = 0
+
+
+@_inlined
+def _best_waiting(config, state, at, size, n_waiting, column, tick):  # type: ignore[no-untyped-def]
+    """Of a queue: the position of the next request to be served, its command and the tick.
+
+    The earliest legal one, of several in one tick the first arrived.
+    """
+    n_banks, ready = config[N_BANKS], config[AT_READY]
+    open_row, busy = config[AT_OPEN], config[AT_BUSY]
+    activate, precharge = config[ACT], config[PRE]
+    best, best_command, when = -1, -1, FAR
+    for position in range(n_waiting):
+        slot = at + state[at + position]
+        bank = state[slot + 2 * size]
+        row = state[open_row + bank]
+        if row == state[slot + 3 * size]:
+            command = column
+        elif row < 0:
+            command = activate
+        elif state[busy + bank] > 0:
+            continue
+        else:
+            command = precharge
+        earliest = state[ready + command * n_banks + bank]
+        if earliest <= tick:
+            return position, command, tick
+        if earliest < when:
+            best, best_command, when = position, command, earliest
+    return best, best_command, when
+
+
+@_inlined
+def _leave_active(config, state, place):  # type: ignore[no-untyped-def]
+    """Takes a request out of the active queue."""
+    n_banks, at = config[N_BANKS], config[AT_ACTIVE]
+    state[config[AT_BUSY] + state[place + n_banks]] = 0
+    state[N_ACTIVE] -= 1
+    for field in range(5):
+        for other in range(place + field * n_banks, at + field * n_banks + state[N_ACTIVE]):
+            state[other] = state[other + 1]
+
+
+@_inlined
+def _leave_queue(config, state, waiting, at, position):  # type: ignore[no-untyped-def]
+    """Takes a request out of a queue; its slot becomes free."""
+    last = state[waiting] - 1
+    slot = state[at + position]
+    for place in range(at + position, at + last):
+        state[place] = state[place + 1]
+    state[at + last] = slot
+    state[waiting] = last
+
+
+@_inlined
+def _classify(config, state, flag, command):  # type: ignore[no-untyped-def]
+    """Hit, miss or conflict, by the first command that a request needs."""
+    if state[flag] == 1:
+        return
+    state[flag] = 1
+    if command == config[ACT]:
+        state[MISSES] += 1
+    elif command == config[PRE]:
+        state[CONFLICTS] += 1
+    else:
+        state[HITS] += 1
+
+
+@_inlined
+def _enter_active(config, state, slot, size, column):  # type: ignore[no-untyped-def]
+    """Puts the request of a queue's slot at the end of the active queue."""
+    n_banks = config[N_BANKS]
+    place = config[AT_ACTIVE] + state[N_ACTIVE]
+    for field in range(4):
+        state[place + field * n_banks] = state[slot + (field + 1) * size]
+    state[place + 4 * n_banks] = column
+    state[config[AT_BUSY] + state[slot + 2 * size]] = 1
+    state[N_ACTIVE] += 1
+
+
 @_compiled
 def advance(  # type: ignore[no-untyped-def]
-    config, latency, relation, paths, windows, window_commands, pattern,
+    config, latency, reach, scope, relation, windows, window_commands, pattern,
     state, until, total, done, first, log,
 ):  # fmt: skip
     """Runs until `until` requests were taken (-1: no stop) or all of `total` are complete.
@@ -341,17 +485,8 @@ def advance(  # type: ignore[no-untyped-def]
     ``done[number - first]`` becomes the tick in which a request was complete. `log` is (n, 5):
     tick, command, bank, row, request; it may be empty.
     """
-    n_banks, read_size, write_size = config[N_BANKS], config[READ_QUEUE], config[WRITE_QUEUE]
+    n_banks = config[N_BANKS]
     per_scope = n_banks // config[N_SCOPES]
-    ready = state[config[AT_READY] : config[AT_OPEN]]
-    open_row = state[config[AT_OPEN] : config[AT_BUSY]]
-    busy = state[config[AT_BUSY] : config[AT_RINGS]]
-    at_active = config[AT_ACTIVE]
-    active_number = state[at_active : at_active + n_banks]
-    active_bank = state[at_active + n_banks : at_active + 2 * n_banks]
-    active_row = state[at_active + 2 * n_banks : at_active + 3 * n_banks]
-    active_arrival = state[at_active + 3 * n_banks : at_active + 4 * n_banks]
-    active_column = state[at_active + 4 * n_banks : at_active + 5 * n_banks]
     while True:
         _offer(config, pattern, state, until, total, done, first)
         if state[OFFERED] == until:
@@ -361,136 +496,68 @@ def advance(  # type: ignore[no-untyped-def]
         if all_sent and state[TICK] >= state[LAST_DONE]:
             return COMPLETE
         tick = state[TICK] + 1
-        wake = state[LAST_DONE] if all_sent else FAR
-        while True:
-            if tick == state[NEXT_REFRESH]:
-                state[PENDING] += config[N_SCOPES]
-                state[NEXT_REFRESH] += config[REFRESH_INTERVAL]
-            # (a) the active queue: the first arrived whose column command is legal
-            best = -1
-            for position in range(state[N_ACTIVE]):
-                earliest = ready[active_column[position] * n_banks + active_bank[position]]
-                if earliest > tick:
-                    wake = min(wake, earliest)
-                elif best < 0 or active_arrival[position] < active_arrival[best]:
-                    best = position
-            if best >= 0:
-                bank, number, command = active_bank[best], active_number[best], active_column[best]
-                send(
-                    config, latency, relation, paths, windows, window_commands,
-                    state, command, bank, active_row[best], number, tick, log,
-                )  # fmt: skip
-                busy[bank] = 0
-                state[N_ACTIVE] -= 1
-                for position in range(best, state[N_ACTIVE]):
-                    active_number[position] = active_number[position + 1]
-                    active_bank[position] = active_bank[position + 1]
-                    active_row[position] = active_row[position + 1]
-                    active_arrival[position] = active_arrival[position + 1]
-                    active_column[position] = active_column[position + 1]
-                finish = tick + (config[READ_LATENCY] if command == config[RD] else 0)
-                done[number - first] = finish
-                state[LAST_DONE] = max(state[LAST_DONE], finish)
-                break
-            if state[PENDING] > 0:
-                # (b) the head of the refreshes, or the precharge it needs
-                bank = state[PENDING_HEAD] * per_scope
-                is_open, is_busy = False, False
-                for other in range(bank, bank + per_scope):
-                    is_open |= open_row[other] >= 0
-                    is_busy |= busy[other] > 0
-                if not is_busy:
-                    command = config[PRE_ALL] if is_open else config[REF]
-                    earliest = ready[command * n_banks + bank]
-                    if earliest > tick:
-                        wake = min(wake, earliest)
-                    else:
-                        send(
-                            config, latency, relation, paths, windows, window_commands,
-                            state, command, bank, -1, -1, tick, log,
-                        )  # fmt: skip
-                        if command == config[REF]:
-                            state[PENDING] -= 1
-                            state[PENDING_HEAD] = (state[PENDING_HEAD] + 1) % config[N_SCOPES]
-                        break
+        if tick == state[NEXT_REFRESH]:
+            state[PENDING] += config[N_SCOPES]
+            state[NEXT_REFRESH] += config[REFRESH_INTERVAL]
+        # (a) the active queue, unless something else may be sent before
+        place, when = _best_active(config, state, tick)
+        position, refresh = -1, -1
+        if when > tick and state[PENDING] > 0:
+            # (b) the head of the refreshes
+            command, earliest = _next_refresh_command(config, state, tick)
+            if earliest < when:
+                refresh, when = command, earliest
+        elif when > tick:
+            # (c) the queue of the mode
+            _set_mode(config, state)
+            if state[WRITE_MODE] == 1:
+                waiting, at, size = N_WRITES, config[AT_WRITES], config[WRITE_QUEUE]
+                column = config[WR]
             else:
-                # (c) the queue of the mode: the first arrived whose next command is legal
-                if state[WRITE_MODE] == 0:
-                    if state[N_WRITES] > config[WRITE_HIGH] or state[N_READS] == 0:
-                        state[WRITE_MODE] = 1
-                elif state[N_WRITES] < config[WRITE_LOW] and state[N_READS] > 0:
-                    state[WRITE_MODE] = 0
-                writes = state[WRITE_MODE] == 1
-                at = config[AT_WRITES] if writes else config[AT_READS]
-                size = write_size if writes else read_size
-                waiting = N_WRITES if writes else N_READS
-                column = config[WR] if writes else config[RD]
-                order = state[at : at + size]
-                banks = state[at + 2 * size : at + 3 * size]
-                rows = state[at + 3 * size : at + 4 * size]
-                n_waiting = state[waiting]
-                chosen, command = -1, column
-                for position in range(n_waiting):
-                    slot = order[position]
-                    bank = banks[slot]
-                    now_open = open_row[bank]
-                    if now_open == rows[slot]:
-                        command = column
-                    elif now_open < 0:
-                        command = config[ACT]
-                    elif busy[bank] > 0:
-                        continue
-                    else:
-                        command = config[PRE]
-                    earliest = ready[command * n_banks + bank]
-                    if earliest <= tick:
-                        chosen = position
-                        break
-                    wake = min(wake, earliest)
-                if chosen >= 0:
-                    slot = order[chosen]
-                    bank, number = banks[slot], state[at + size + slot]
-                    if state[at + 5 * size + slot] == 0:
-                        state[at + 5 * size + slot] = 1
-                        if command == column:
-                            state[HITS] += 1
-                        elif command == config[ACT]:
-                            state[MISSES] += 1
-                        else:
-                            state[CONFLICTS] += 1
-                    send(
-                        config, latency, relation, paths, windows, window_commands,
-                        state, command, bank, rows[slot], number, tick, log,
-                    )  # fmt: skip
-                    if command == config[ACT]:
-                        last = state[N_ACTIVE]
-                        active_number[last] = number
-                        active_bank[last] = bank
-                        active_row[last] = rows[slot]
-                        active_arrival[last] = state[at + 4 * size + slot]
-                        active_column[last] = column
-                        busy[bank] = 1
-                        state[N_ACTIVE] = last + 1
-                    elif command == column:
-                        finish = tick + (0 if writes else config[READ_LATENCY])
-                        done[number - first] = finish
-                        state[LAST_DONE] = max(state[LAST_DONE], finish)
-                    if command != config[PRE]:
-                        for position in range(chosen, n_waiting - 1):
-                            order[position] = order[position + 1]
-                        order[n_waiting - 1] = slot
-                        state[waiting] = n_waiting - 1
-                    break
-            # nothing was legal: on to the next tick in which something may be
-            if all_sent and tick >= state[LAST_DONE]:
-                break
-            wake = min(wake, state[NEXT_REFRESH])
-            if wake >= FAR:
-                state[TICK] = tick
-                return STUCK
-            tick = wake
-            wake = state[LAST_DONE] if all_sent else FAR
-        state[TICK] = tick
+                waiting, at, size = N_READS, config[AT_READS], config[READ_QUEUE]
+                column = config[RD]
+            chosen, command, earliest = _best_waiting(
+                config, state, at, size, state[waiting], column, tick
+            )
+            if earliest < when:
+                position, when = chosen, earliest
+        if all_sent and min(when, state[NEXT_REFRESH]) > state[LAST_DONE]:
+            state[TICK] = state[LAST_DONE]
+            return COMPLETE
+        if when >= state[NEXT_REFRESH]:
+            # a refresh becomes due before: look again then
+            state[TICK] = state[NEXT_REFRESH] - 1
+            continue
+        if when == FAR:
+            return STUCK
+        state[TICK] = when
+        if position >= 0:
+            slot = at + state[at + position]
+            number, bank, row = state[slot + size], state[slot + 2 * size], state[slot + 3 * size]
+        elif refresh >= 0:
+            number, bank, row = -1, state[PENDING_HEAD] * per_scope, -1
+        else:
+            number, bank, row = state[place], state[place + n_banks], state[place + 2 * n_banks]
+            command = state[place + 4 * n_banks]
+        send(
+            config, latency, reach, scope, relation, windows, window_commands,
+            state, command, bank, row, number, when, log,
+        )  # fmt: skip
+        if position >= 0:
+            _classify(config, state, slot + 5 * size, command)
+            if command == config[ACT]:
+                _enter_active(config, state, slot, size, column)
+            if command != config[PRE]:
+                _leave_queue(config, state, waiting, at, position)
+        elif refresh < 0:
+            _leave_active(config, state, place)
+        elif command == config[REF]:
+            state[PENDING] -= 1
+            state[PENDING_HEAD] = (state[PENDING_HEAD] + 1) % config[N_SCOPES]
+        if command == config[RD] or command == config[WR]:
+            finish = when + (config[READ_LATENCY] if command == config[RD] else 0)
+            done[number - first] = finish
+            state[LAST_DONE] = max(state[LAST_DONE], finish)
 
 
 @_compiled

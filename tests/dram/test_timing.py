@@ -75,6 +75,7 @@ def test_kernel_folds_every_constraint_tightly(probe):
             *tables.arguments[:-1], state, names.index(preceding), first, 0, 0, tick, kernel.NO_LOG
         )
     ready = state[tables.config[kernel.AT_READY] :][names.index(following) * device.n_banks :]
+    second -= second % int(tables.scope[names.index(following)])
     assert ready[second] == 100 + device.rules[0].latency
     if free < device.n_banks:
         assert ready[free] < 100
