@@ -53,7 +53,7 @@ class Job:
         self.name = name
         self.resource = resource
         self.event = event
-        self.after = after
+        self.after = tuple(after)
         self.moves: Flow | None = None
         self.ready_ps = 0
         self.start_ps = 0
