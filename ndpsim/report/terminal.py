@@ -49,7 +49,7 @@ def run_view(
         _grid(_subject(result)),
         _section("time"),
         _grid(_times(result.summary)),
-        _section("what limited the run"),
+        _section("what limited the run: shares of the critical path"),
         Text(limits(result.summary)),
         _section("resources: busy time and bytes moved"),
         _resources(result.summary, plain),
@@ -68,7 +68,7 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     runs = sorted(comparison, key=lambda run: run.summary["e2e_s"])
     by_name = {run.summary["scheduler"]: run.summary for run in runs}
     base_s = by_name[comparison.baseline]["e2e_s"]
-    table = _table()
+    table = _table(gap=1)
     table.add_column("scheduler", no_wrap=True)
     for head in _COMPARED:
         table.add_column(head, justify="right", no_wrap=True)
@@ -131,7 +131,7 @@ def limits(summary: Mapping[str, Any]) -> str:
     rest = sum(shares[kind] for kind in ordered if kind not in named)
     if rest > 0:
         texts.append(f"{percent(rest)} other")
-    return ", ".join(texts) + " of the critical path"
+    return ", ".join(texts)
 
 
 def _kind(resource: str) -> str:
@@ -180,7 +180,7 @@ def _machine(result: RunResult) -> str:
     n_units = result.values["system"]["ndp"]["count"]
     return (
         f"{parts['system']}: {parts['gpu']} GPU, {parts['cpu']} host, "
-        f"{n_units} x {parts['ndp']} near-data units"
+        f"{n_units} x {parts['ndp']} NDP"
     )
 
 
@@ -342,12 +342,12 @@ def _section(title: str) -> Text:
     return Text(f"\n{title}", style="bold")
 
 
-def _table() -> Table:
+def _table(gap: int = 2) -> Table:
     return Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=(0, gap - 1, 0, 0),  # the box adds one
         header_style="bold",
     )
 

@@ -31,7 +31,10 @@ class _Place:
 
 
 def explain(spec_type: type[Spec], tree: Node, error: ValidationError) -> ConfigError:
-    """The first fault as a `ConfigError`; others are counted."""
+    """The first fault as a `ConfigError`; others are counted.
+
+    What is missing comes last: often it is there under a misspelt name.
+    """
     faults = [
         (place, fault)
         for fault in _flat(error)
@@ -40,7 +43,7 @@ def explain(spec_type: type[Spec], tree: Node, error: ValidationError) -> Config
     if not faults:
         place = _Place((), tree, spec_type, spec_type)
         faults = [(place, next(_flat(error)))]
-    place, fault = faults[0]
+    place, fault = min(faults, key=lambda found: found[1]["type"] == "missing")
     path = dotted(place.location)
     what = _message(place, fault)
     more = len({p.location for p, _ in faults} - {place.location})
