@@ -66,7 +66,10 @@ def max_min_shares(
         members = [i for i, (_, p) in enumerate(flows) if p == priority]
         pending = members
         while pending:
-            n_users = Counter(resource for i in pending for resource in flows[i][0])
+            n_users: dict[str, int] = {}
+            for i in pending:
+                for resource in flows[i][0]:
+                    n_users[resource] = n_users.get(resource, 0) + 1
             rate, tightest = min((left[r] // n, r) for r, n in n_users.items())
             for i in pending:
                 if tightest in flows[i][0]:

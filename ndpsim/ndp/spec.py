@@ -1,11 +1,14 @@
 """What a near-data-processing unit is made of."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ndpsim.dram import DramSpec
 from ndpsim.spec.model import Count, EnergyPerFlop, Frequency, Power, Size, Spec, Time
+
+N_TILE_BUFFERS = 2
+"""Tiles that are on the unit at a time: one computes while the other loads."""
 
 
 class NdpSpec(Spec):
@@ -43,3 +46,12 @@ class NdpSpec(Spec):
     """Dynamic energy of the compute core."""
     static_power: Power
     """Power of the core when idle."""
+
+    @model_validator(mode="after")
+    def _two_tiles_fit(self) -> Self:
+        if N_TILE_BUFFERS * self.tile > self.buffer:
+            raise ValueError(
+                f"{N_TILE_BUFFERS} tiles of {self.tile} bytes do not fit the buffer of "
+                f"{self.buffer} bytes"
+            )
+        return self

@@ -1,11 +1,12 @@
 """How long an NDP unit computes expert slices: a tiled pipeline fed by a DRAM stream."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ndpsim.dram import Stream, peak_bytes_per_s, stream_marks
 from ndpsim.errors import ConfigError
 from ndpsim.memo import Memo
-from ndpsim.ndp.spec import NdpSpec
+from ndpsim.ndp.spec import N_TILE_BUFFERS, NdpSpec
 from ndpsim.units import ceil_div, ps_from_cycles
 from ndpsim.workload.operators import Format
 
@@ -71,7 +72,7 @@ def execute(
     stream = Stream(n_bytes=ceil_div(read, ndp.ranks), refresh_offset_ps=refresh_offset_ps)
     arrivals = memo(stream_marks, ndp.dram, stream, tuple(marks))
     return Execution(
-        duration_ps=_pipeline(arrivals.marks_ps, compute_ps)
+        duration_ps=pipeline_ps(arrivals.marks_ps, compute_ps)
         + ps_from_cycles(ndp.pipeline_cycles, ndp.clock),
         n_bytes=read,
         flop=sum(piece.flop for piece in slices),
@@ -97,16 +98,28 @@ def tiles(memo: Memo, ndp: NdpSpec, piece: ExpertSlice) -> tuple[tuple[int, int]
     return tuple(cut)
 
 
-def _pipeline(arrivals_ps: tuple[int, ...], compute_ps: list[int]) -> int:
-    """End of the last tile: arrivals of an undisturbed stream, shifted while buffers are full."""
-    stall_ps = done_ps = previous_ps = 0
-    for index, (arrival_ps, duration_ps) in enumerate(zip(arrivals_ps, compute_ps, strict=True)):
-        if index >= 2:
-            begin_ps = arrivals_ps[index - 1] + stall_ps
-            stall_ps += max(0, previous_ps - begin_ps)
-        previous_ps = done_ps
-        done_ps = max(done_ps, arrival_ps + stall_ps) + duration_ps
-    return done_ps
+def pipeline_ps(arrivals_ps: Sequence[int], compute_ps: Sequence[int]) -> int:
+    """End of the last tile of a double-buffered pipeline.
+
+    A tile loads when the one before has arrived and a buffer is free, and computes when it has
+    arrived and the one before is done.
+
+    Parameters
+    ----------
+    arrivals_ps
+        When each tile arrives if the stream never waits; it is shifted while buffers are full.
+    compute_ps
+        How long each tile computes.
+    """
+    done_ps = [0] * N_TILE_BUFFERS
+    """When the tiles that held the buffers before were done, oldest first."""
+    stall_ps = 0
+    for begin_ps, arrival_ps, duration_ps in zip(
+        (0, *arrivals_ps), arrivals_ps, compute_ps, strict=False
+    ):
+        stall_ps = max(stall_ps, done_ps[0] - begin_ps)
+        done_ps = [*done_ps[1:], max(done_ps[-1], arrival_ps + stall_ps) + duration_ps]
+    return done_ps[-1]
 
 
 def mac_rate(ndp: NdpSpec, weight: Format) -> int:
