@@ -15,6 +15,7 @@ from ndpsim.policy import ExpertId, Phase, Placement, Plan, SchedulerSpec, Slot
 from ndpsim.system.machine import Machine
 from ndpsim.system.situation import Outcome, Queue, Situation, Transfer
 from ndpsim.system.stage import queue_of, simulate
+from ndpsim.system.symmetry import AS_NAMED, Active, Renaming, Symmetry, rename
 from ndpsim.workload import (
     Operators,
     Step,
@@ -45,28 +46,29 @@ class StepResult:
 
 @dataclass
 class Tally:
-    """How often each outcome occurred; outcomes are kept by identity until the end."""
+    """How often each outcome occurred, under which names; kept by identity until the end."""
 
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    counts: dict[int, int] = field(default_factory=dict)
+    _seen: dict[tuple[int, int], tuple[Outcome, Renaming]] = field(default_factory=dict)
+    _counts: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one occurrence."""
-        key = id(outcome)
-        self.outcomes[key] = outcome
-        self.counts[key] = self.counts.get(key, 0) + 1
+    def add(self, outcome: Outcome, renaming: Renaming) -> None:
+        """Count one occurrence of an outcome whose resources stand for others."""
+        key = (id(outcome), id(renaming))
+        self._seen[key] = (outcome, renaming)
+        self._counts[key] = self._counts.get(key, 0) + 1
 
     @property
     def n_stages(self) -> int:
         """Stages counted."""
-        return sum(self.counts.values())
+        return sum(self._counts.values())
 
     def total(self, amounts: str) -> dict[str, int]:
         """The sum of a field of pairs over all occurrences, by resource."""
         total: dict[str, int] = {}
-        for key, outcome in self.outcomes.items():
+        for key, (outcome, renaming) in self._seen.items():
             for resource, amount in getattr(outcome, amounts):
-                total[resource] = total.get(resource, 0) + amount * self.counts[key]
+                name = rename(resource, renaming) if renaming else resource
+                total[name] = total.get(name, 0) + amount * self._counts[key]
         return dict(sorted(total.items()))
 
 
@@ -106,6 +108,7 @@ class Session:
         self._coming: list[ExpertId] = []
         self._queue: Queue = ()
         self._n_expert_stages = 0
+        self._symmetry = Symmetry(machine)
         self.tally = Tally()
         self.peak_resident = 0
         """Most experts on the GPU at a time."""
@@ -180,7 +183,7 @@ class Session:
     ) -> tuple[int, int, int, int]:
         """(duration, pairs on the GPU, pairs near data, pairs resident) of one layer's experts."""
         homes, resident = self._home_of[layer], self._resident[layer]
-        keys = sorted((homes[e], resident[e], n_tokens, e) for e, n_tokens in active)
+        keys, renaming = self._in_order([(homes[e], resident[e], n, e) for e, n in active])
         slots = tuple(Slot(home, held, n_tokens) for home, held, n_tokens, _ in keys)
         n_phases = self._machine.system.refresh_phases if self._dispatch.near else 1
         situation = Situation(
@@ -193,7 +196,7 @@ class Session:
             van_der_corput(self._n_expert_stages, n_phases),
         )
         self._n_expert_stages += 1
-        outcome = self._simulate(situation)
+        outcome = self._simulate(situation, renaming)
         assert outcome.plan is not None
         if self._keeps_fetched:
             self._use(layer, [key[3] for key in keys], slots, outcome.plan)
@@ -202,9 +205,15 @@ class Session:
         n_hit = sum(slot.n_tokens for slot in slots if slot.resident)
         return outcome.duration_ps, n_gpu, n_near, n_hit
 
-    def _simulate(self, situation: Situation) -> Outcome:
+    def _in_order(self, active: list[Active]) -> tuple[list[Active], Renaming]:
+        """Canonical order; beside transfers under way, which name homes, units keep theirs."""
+        if self._queue:
+            return sorted(active), AS_NAMED
+        return self._symmetry.canonical(active)
+
+    def _simulate(self, situation: Situation, renaming: Renaming = AS_NAMED) -> Outcome:
         outcome = self._memo(simulate, self._machine, self._dispatch, situation)
-        self.tally.add(outcome)
+        self.tally.add(outcome, renaming)
         if situation.queue:
             self._queue = outcome.queue
             self._arrive(outcome.n_arrived)
