@@ -6,7 +6,7 @@ from fractions import Fraction
 from functools import cached_property
 from math import ceil, floor, prod
 
-from ndpsim.dram.spec import CLOCK, DramSpec
+from ndpsim.dram.spec import DramSpec, latency_cycles
 from ndpsim.units import ceil_div
 
 
@@ -103,15 +103,6 @@ class Device:
     def n_objects(self, depth: int) -> int:
         """Objects of one depth in the channel."""
         return prod(self.counts[: depth + 1])
-
-
-def latency_cycles(terms: Mapping[str, int], cycles: Mapping[str, int]) -> int:
-    """The sum that a latency stands for.
-
-    >>> latency_cycles({"nCL": 1, "nCWL": -1, "clock": 2}, {"nCL": 24, "nCWL": 20})
-    6
-    """
-    return sum(factor * (1 if name == CLOCK else cycles[name]) for name, factor in terms.items())
 
 
 def resolve(dram: DramSpec) -> Device:

@@ -23,6 +23,8 @@ CHUNK: Final = 64
 """Transactions between two cuts."""
 MAX_STEPS: Final = 1 << 16
 """Remembered steps of one device; beyond, all are forgotten and learned again."""
+MAX_CHAIN: Final = 1 << 12
+"""Steps after which a chain that has not come back is cut."""
 COUNT_BITS: Final = 48
 """Bits per command in a packed set of counts."""
 
@@ -155,7 +157,8 @@ class StreamTable:
         seen: dict[int, int] = {}
         steps: list[_Step] = []
         cycles, counts = [0], [0]
-        while state not in seen and cycles[-1] < (self.device.refresh_interval or kernel.FAR):
+        limit = self.device.refresh_interval or kernel.FAR
+        while state not in seen and cycles[-1] < limit and len(steps) < MAX_CHAIN:
             seen[state] = len(steps)
             step = self._step(state, self._chunk, kernel.FAR)
             steps.append(step)

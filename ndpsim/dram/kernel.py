@@ -673,13 +673,16 @@ NO_LOG: Final[Ints] = np.zeros((0, 5), dtype=np.int64)
 
 def run(
     dram: DramSpec,
-    requests: Iterable[tuple[int, bool]],
+    requests: Iterable[tuple[int, bool]] | Ints,
     *,
     first_refresh: int | None = None,
     charge_precharge: bool = False,
     max_log: int = 0,
 ) -> Run:
-    """What `reference.run` does, with the first `max_log` commands logged."""
+    """What `reference.run` does, with the first `max_log` commands logged.
+
+    `requests` may be an array (n, 2) as well: transaction, whether it is written.
+    """
     lines, writes = _columns_of(requests)
     bank, row, column = dram.mapping().locate_all(lines)
     tables = build_tables(dram, np.stack([bank, row, lines, writes]))
@@ -708,6 +711,8 @@ def run(
     )
 
 
-def _columns_of(requests: Iterable[tuple[int, bool]]) -> tuple[Ints, Ints]:
-    table = np.array(list(requests), dtype=np.int64).reshape(-1, 2)
+def _columns_of(requests: Iterable[tuple[int, bool]] | Ints) -> tuple[Ints, Ints]:
+    if not isinstance(requests, np.ndarray):
+        requests = np.array(list(requests), dtype=np.int64).reshape(-1, 2)
+    table = requests.astype(np.int64, copy=False)
     return np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])

@@ -4,8 +4,9 @@ Nothing here knows the name of a standard: levels, commands, constraints and sym
 preset, and a latency is a sum of symbols with integer coefficients.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import chain
+from math import prod
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -41,6 +42,15 @@ Duration = Annotated[int | str, AfterValidator(_a_duration)]
 """Cycles for a symbol `nXYZ`, a time with its unit for a symbol `tXYZ`."""
 
 
+def latency_cycles(terms: Mapping[str, int], cycles: Mapping[str, int]) -> int:
+    """The sum that a latency stands for.
+
+    >>> latency_cycles({"nCL": 1, "nCWL": -1, "clock": 2}, {"nCL": 24, "nCWL": 20})
+    6
+    """
+    return sum(factor * (1 if name == CLOCK else cycles[name]) for name, factor in terms.items())
+
+
 class CommandSpec(Spec):
     """One command of a standard."""
 
@@ -71,6 +81,8 @@ class ConstraintSpec(Spec):
 
 class StandardSpec(Spec):
     """What every part of a standard has in common."""
+
+    preset_kind: ClassVar[str | None] = "dram/standard"
 
     family: str
     """The standard's name, for readers."""
@@ -106,6 +118,7 @@ class StandardSpec(Spec):
             if rule.sibling and (rule.level == "channel" or rule.window != 1):
                 raise ValueError(f"{where}: siblings need a level below the channel and no window")
         self._check_roles()
+        self._check_refresh_delays()
         return self
 
     def _check_roles(self) -> None:
@@ -120,6 +133,16 @@ class StandardSpec(Spec):
                 raise ValueError(
                     f"commands: expected exactly one that does '{action}' to a {scope}"
                 )
+
+    def _check_refresh_delays(self) -> None:
+        """Without one, a refresh would take no time."""
+        action = {command.name: command.action for command in self.commands}
+        for rule in self.constraints:
+            if "refresh" in {action[name] for name in rule.preceding} and "activate" in {
+                action[name] for name in rule.following
+            }:
+                return
+        raise ValueError("constraints: none makes an activation wait for a refresh")
 
     def symbols(self) -> set[str]:
         """Every timing symbol the standard's rules use."""
@@ -224,6 +247,24 @@ class DramSpec(Spec):
         cycles = self.cycles()
         for symbol in sorted(used - set(cycles)):
             raise ValueError(f"timing: {symbol} (or t{symbol[1:]}) is missing")
+        self._check_refresh(cycles)
+
+    def _check_refresh(self, cycles: dict[str, int]) -> None:
+        """A bank must get a turn between two refreshes, or nothing would ever be read."""
+        standard = self.standard
+        refresh = next(command for command in standard.commands if command.action == "refresh")
+        activate = next(command for command in standard.commands if command.action == "activate")
+        above = standard.levels[1 : standard.levels.index(refresh.scope) + 1]
+        busy = prod(self.organisation.counts[level] for level in above) + max(
+            latency_cycles(rule.latency, cycles)
+            for rule in standard.constraints
+            if refresh.name in rule.preceding and activate.name in rule.following
+        )
+        interval = latency_cycles(standard.refresh_interval, cycles)
+        if self.controller.refresh != "none" and interval <= busy:
+            raise ValueError(
+                f"timing: refreshes leave no time to read: one in {interval} cycles, {busy} busy"
+            )
 
     def cycles(self) -> dict[str, int]:
         """Symbol -> cycles of the clock, times rounded up."""

@@ -124,6 +124,7 @@ def _changed(**changes: Any) -> DramSpec:
         ({"controller__scheduler": "FCFS"}, "FRFCFS"),
         ({"energy__REF": "1 pJ"}, "'REF' is unknown.*'REFab'"),
         ({"clock": 1600000000}, "bare number"),
+        ({"timing__nREFI": 577}, "no time to read: one in 577 cycles, 577 busy"),
     ],
 )
 def test_part_that_makes_no_sense_is_refused(changes, what):
