@@ -17,7 +17,14 @@ from ndpsim.dram.spec import (
     OrganisationSpec,
     StandardSpec,
 )
-from ndpsim.dram.stream import Stream, StreamOutcome, stream_marks, stream_table
+from ndpsim.dram.stream import (
+    Stream,
+    StreamOutcome,
+    audit_stream,
+    refresh_interval_ps,
+    stream_marks,
+    stream_table,
+)
 
 __all__ = [
     "CommandSpec",
@@ -31,9 +38,11 @@ __all__ = [
     "StandardSpec",
     "Stream",
     "StreamOutcome",
+    "audit_stream",
     "check_log",
     "command_energy_fj",
     "peak_bytes_per_s",
+    "refresh_interval_ps",
     "resolve",
     "standby_energy_fj",
     "stream_marks",

@@ -1,15 +1,22 @@
 """When the data of a regular stream arrives."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
+from ndpsim.dram.check import check_log
+from ndpsim.dram.device import Device, resolve
 from ndpsim.dram.spec import DramSpec
-from ndpsim.errors import ConfigError
+from ndpsim.errors import ConfigError, InvariantError
 from ndpsim.memo import Memo
 from ndpsim.units import PS_PER_S, ceil_div, ps_from_cycles
 
 if TYPE_CHECKING:
     from ndpsim.dram.fastforward import StreamTable
+
+LOG_PER_LINE: Final = 4
+"""Commands a transaction needs at most on average: precharge, activate, read, refreshes."""
+MIN_LOG: Final = 1024
+"""Commands a short stream may take besides, waiting through refreshes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +72,7 @@ def stream_marks(
     size, hz = dram.transaction_bytes, dram.clock
     n_lines = _checked_lines(table, stream, size, marks)
     wanted = sorted({*marks, stream.n_bytes} - {0})
-    device = table.device
-    first_refresh = 0
-    if device.refresh_interval:
-        offset = stream.refresh_offset_ps * hz // PS_PER_S
-        if not 0 <= offset < device.refresh_interval:
-            raise ConfigError(
-                "stream", f"refresh offset {stream.refresh_offset_ps} ps is not in [0, tREFI)"
-            )
-        first_refresh = device.refresh_interval - offset
+    first_refresh = _first_refresh(table.device, stream)
     walk = table.serve(n_lines, first_refresh, [ceil_div(mark, size) - 1 for mark in wanted])
     times = {0: 0}
     for mark, cycle in zip(wanted, walk.found, strict=True):
@@ -81,6 +80,41 @@ def stream_marks(
     return StreamOutcome(
         tuple(times[mark] for mark in marks), times[stream.n_bytes], table.commands(walk.counts)
     )
+
+
+def audit_stream(dram: DramSpec, stream: Stream) -> tuple[str, ...]:
+    """Every violation of the standard in a stream, all its commands simulated; see `check_log`."""
+    from ndpsim.dram import kernel
+
+    n_lines = ceil_div(stream.n_bytes, dram.transaction_bytes)
+    run = kernel.run(
+        dram,
+        [(line, False) for line in range(n_lines)],
+        first_refresh=_first_refresh(resolve(dram), stream) or None,
+        charge_precharge=True,
+        max_log=LOG_PER_LINE * n_lines + MIN_LOG,
+    )
+    if len(run.log) != sum(run.counts.values()):
+        raise InvariantError("dram stream", f"more commands than {len(run.log)} in the log")
+    return check_log(dram, run.log)
+
+
+def refresh_interval_ps(dram: DramSpec) -> int:
+    """Time between two refreshes (tREFI); 0 if none are sent."""
+    device = resolve(dram)
+    return ps_from_cycles(device.refresh_interval, device.clock_hz)
+
+
+def _first_refresh(device: Device, stream: Stream) -> int:
+    """The cycle of the first refresh; 0 if none are sent."""
+    if not device.refresh_interval:
+        return 0
+    offset = stream.refresh_offset_ps * device.clock_hz // PS_PER_S
+    if not 0 <= offset < device.refresh_interval:
+        raise ConfigError(
+            "stream", f"refresh offset {stream.refresh_offset_ps} ps is not in [0, tREFI)"
+        )
+    return device.refresh_interval - offset
 
 
 def _checked_lines(table: "StreamTable", stream: Stream, size: int, marks: tuple[int, ...]) -> int:

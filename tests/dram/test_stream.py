@@ -2,7 +2,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ndpsim.dram import DramSpec, Stream, kernel, peak_bytes_per_s, resolve, stream_marks
+from ndpsim.dram import (
+    DramSpec,
+    Stream,
+    audit_stream,
+    check_log,
+    kernel,
+    peak_bytes_per_s,
+    reference,
+    refresh_interval_ps,
+    resolve,
+    stream_marks,
+)
 from ndpsim.errors import ConfigError
 from ndpsim.memo import Memo, NoMemo
 from ndpsim.units import ceil_div, ps_from_cycles
@@ -118,6 +129,32 @@ def test_long_stream_reaches_the_refresh_limited_peak(jit):
     assert limit - 0.01 < efficiency < limit
     quiet = stream_marks(Memo(), ddr4("ddr4-3200-hermes", refresh="none"), Stream(n_bytes))
     assert n_bytes * 10**12 / quiet.duration_ps / peak_bytes_per_s(part) > 0.999
+
+
+@pytest.mark.parametrize("name", ["ddr4-3200-hermes", "ddr4-8gb-x8-2400r"])
+def test_every_command_of_a_stream_is_legal(name, jit):
+    part = ddr4(name)
+    assert audit_stream(part, Stream(1 << 20, refresh_offset_ps=3_000_000)) == ()
+    assert audit_stream(ddr4(name, refresh="none"), Stream(100_000)) == ()
+
+
+def test_audit_finds_what_is_illegal():
+    part = ddr4("ddr4-3200-hermes")
+    stricter = [
+        rule.model_copy(update={"latency": {"nRCD": 1, "clock": -23}})
+        if rule.latency == {"nRCD": 1}
+        else rule
+        for rule in part.standard.constraints
+    ]
+    lax = part.standard.model_copy(update={"constraints": tuple(stricter)})
+    log = reference.run(part.model_copy(update={"standard": lax}), [(0, False)]).log
+    assert any("nRCD" in line for line in check_log(part, log))
+
+
+def test_refresh_interval_is_a_time():
+    assert refresh_interval_ps(ddr4("ddr4-3200-hermes")) == 7_800_000
+    assert refresh_interval_ps(ddr4("ddr4-8gb-x8-2400r")) == 7_803_334
+    assert refresh_interval_ps(ddr4(refresh="none")) == 0
 
 
 @pytest.mark.parametrize(
