@@ -52,6 +52,8 @@ def _guarded(args: list[str], debug: bool) -> int:
         if debug:
             traceback.print_exc()
         return _explained(error)
+    if code == INTERRUPTED:  # typer has turned the interrupt into its exit code
+        return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else OK
 
 

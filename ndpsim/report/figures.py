@@ -1,6 +1,6 @@
 """Numbers as people read them: three or four significant digits and a unit."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 _SCALES: Final = (
@@ -44,6 +44,23 @@ def quantity(value: float, unit: str, n: int = 3) -> str:
     return f"0 {unit}" if value == 0 else f"{value:.{n - 1}e} {unit}"
 
 
+def column(values: Sequence[float | None], unit: str) -> tuple[str, list[str]]:
+    """Figures of one unit, fit for their middle one; "-" for none.
+
+    >>> column([0.0135, 0.9, None, 0.00001], "s")
+    ('ms', ['13.50', '900.0', '-', '0.010'])
+    """
+    known = sorted(value for value in values if value)
+    middle = known[len(known) // 2] if known else 1.0
+    scale, prefix = next((pair for pair in _SCALES if middle >= pair[0]), _SCALES[-1])
+    return prefix + unit, ["-" if v is None else _cell(v / scale) for v in values]
+
+
+def _cell(value: float) -> str:
+    """Four significant digits, but never more than three decimals."""
+    return digits(value, 4) if value == 0 or value >= 1 else f"{value:.3f}"
+
+
 def gib(n_bytes: int) -> str:
     """Bytes in GiB, without the unit."""
     return digits(n_bytes / _GIB)
@@ -59,8 +76,3 @@ def percent(frac: float) -> str:
     if value == 0 or value >= 9.95:
         return f"{value:.0f} %"
     return f"{value:.1f} %" if value >= 0.05 else "<0.1 %"
-
-
-def listed(items: Iterable[str]) -> str:
-    """Items with commas."""
-    return ", ".join(items)

@@ -10,15 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ndpsim.experiment import RunResult
-from ndpsim.report.figures import digits, gib, percent, quantity
+from ndpsim.report.figures import column, digits, gib, percent, quantity
 from ndpsim.study import Comparison
 from ndpsim.units import parse_quantity
 
-_COMPARED: Final = (
-    "e2e\ns", "\nx", "TTFT\nms", "TPOT\nms", "MoE\ndec. s", "hit\n%", "imb\n",
-    "GPU\nGB", "energy\nJ", "bound\n%",
-)  # fmt: skip
-"""Columns of a comparison."""
 _BAR: Final = 24
 _NEGLIGIBLE: Final = 0.005
 """Shares of the critical path below this are added up."""
@@ -66,14 +61,34 @@ def run_view(
 def comparison_view(comparison: Comparison) -> RenderableType:
     """Runs under several schedulers, fastest first."""
     runs = sorted(comparison, key=lambda run: run.summary["e2e_s"])
-    by_name = {run.summary["scheduler"]: run.summary for run in runs}
-    base_s = by_name[comparison.baseline]["e2e_s"]
+    base_s = next(r.summary["e2e_s"] for r in runs if r.summary["scheduler"] == comparison.baseline)
+    summaries = [run.summary for run in runs]
+
+    def of(key: str) -> list[Any]:
+        return [summary[key] for summary in summaries]
+
+    bounds = [s["bound_e2e_s"] and 100 * s["bound_e2e_s"] / s["e2e_s"] for s in summaries]
+    hits = [None if hit is None else 100 * hit for hit in of("gpu_hit_frac")]
+    columns = {
+        "e2e": column(of("e2e_s"), "s"),
+        "": ("x", [f"{digits(base_s / e2e_s)}x" for e2e_s in of("e2e_s")]),
+        "TTFT": column(of("ttft_s"), "s"),
+        "TPOT": column(of("tpot_s"), "s"),
+        "MoE": column(of("moe_decode_s"), "s"),
+        "hit": ("%", [_figure(hit) for hit in hits]),
+        "imb": ("", [_figure(value) for value in of("ndp_imbalance")]),
+        "GPU": column([gpu_link_bytes(run) for run in runs], "B"),
+        "energy": column([sum(parts.values()) for parts in of("energy_j")], "J"),
+        "bound": ("%", [_figure(value) for value in bounds]),
+    }
     table = _table(gap=1)
-    table.add_column("scheduler", no_wrap=True)
-    for head in _COMPARED:
-        table.add_column(head, justify="right", no_wrap=True)
-    for run in runs:
-        table.add_row(*_comparison_row(run, base_s))
+    table.add_column("\nscheduler", no_wrap=True)
+    for name, (unit, _) in columns.items():
+        table.add_column(f"{name}\n{unit}", justify="right", no_wrap=True)
+    for name, *cells in zip(
+        of("scheduler"), *(cells for _, cells in columns.values()), strict=True
+    ):
+        table.add_row(name, *cells)
     first = runs[0]
     return Group(
         _grid(_subject(first, with_scheduler=False)),
@@ -81,9 +96,9 @@ def comparison_view(comparison: Comparison) -> RenderableType:
         table,
         Text(),
         Text(
-            f"x: speed-up over {comparison.baseline}. hit: decode's (token, expert) pairs resident "
-            "on the GPU. imb: busiest NDP unit over their mean. GPU: bytes to and from it. "
-            "bound: the time no scheduler can beat, over e2e."
+            f"x: speed-up over {comparison.baseline}. MoE: decode's time in MoE layers. "
+            "hit: decode's (token, expert) pairs resident on the GPU. "
+            "imb: busiest NDP unit over their mean. GPU: bytes to and from it. bound: the time no scheduler can beat, over e2e."
         ),
     )
 
@@ -313,25 +328,6 @@ def gpu_link_bytes(result: RunResult) -> int:
     names = [group["name"] for group in groups if "gpu" in group["ends"]]
     pattern = re.compile(rf"(?:{'|'.join(map(re.escape, names))})(?:\d+)?(?:\.\w+)?")
     return sum(n for link, n in result.summary["link_bytes"].items() if pattern.fullmatch(link))
-
-
-def _comparison_row(run: RunResult, base_s: float) -> list[str]:
-    s = run.summary
-    percents = [s["gpu_hit_frac"], s["bound_e2e_s"] and s["bound_e2e_s"] / s["e2e_s"]]
-    hit, bound = ("-" if frac is None else digits(100 * frac) for frac in percents)
-    return [
-        s["scheduler"],
-        digits(s["e2e_s"], 4),
-        f"{digits(base_s / s['e2e_s'])}x",
-        digits(1e3 * s["ttft_s"], 4),
-        "-" if s["tpot_s"] is None else digits(1e3 * s["tpot_s"], 4),
-        digits(s["moe_decode_s"], 4),
-        hit,
-        _figure(s["ndp_imbalance"]),
-        digits(gpu_link_bytes(run) / 1e9),
-        digits(sum(s["energy_j"].values())),
-        bound,
-    ]
 
 
 def _figure(value: float | None) -> str:
