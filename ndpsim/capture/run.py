@@ -102,7 +102,6 @@ def provenance(
         "num_experts_per_tok",
         "moe_intermediate_size",
         "norm_topk_prob",
-        "router_aux_loss_coef",
         "vocab_size",
         "tie_word_embeddings",
         "max_position_embeddings",
@@ -119,8 +118,8 @@ def provenance(
         "training": {
             "settings": settings,
             "text": json.loads((directory / "text.json").read_text()),
-            "loss": "cross-entropy in nats per token, plus router_aux_loss_coef x the "
-            "load-balancing loss of each layer, summed over layers",
+            "loss": "cross-entropy in nats per token, plus balance_coef (later "
+            "late_balance_coef) x the load-balancing loss of each layer, summed over layers",
             "curve": loss_curve(directory, settings["step"]),
         },
         "capture": {

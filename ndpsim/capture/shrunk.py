@@ -29,7 +29,6 @@ def shrunk_config(vocab_size: int, d_model: int, d_expert: int) -> Any:
         num_experts=128,
         num_experts_per_tok=8,
         norm_topk_prob=True,
-        router_aux_loss_coef=0.001,
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=32,

@@ -44,7 +44,7 @@ class TrainSettings:
     """All that decides the trained weights, next to the text itself."""
 
     seed: int = 1
-    steps: int = 1000
+    steps: int = 700
     tokens_per_step: int = 4096
     context: int = 256
     long_context: int = 1024
@@ -55,6 +55,9 @@ class TrainSettings:
     peak_lr: float = 2.5e-3
     warmup_steps: int = 60
     decay_frac: float = 0.4  # constant rate, then a cosine to a twentieth over this last part
+    balance_coef: float = 1e-3  # of each layer's balance loss: routers collapse early without it
+    late_balance_coef: float = 2e-4  # then weak enough for experts to specialize
+    late_balance_frac: float = 0.6  # the last part of training, which uses the weak one
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     eval_every: int = 25
@@ -65,6 +68,11 @@ class TrainSettings:
         warm = min(1.0, (step + 1) / self.warmup_steps)
         decayed = max(0.0, (step / self.steps - 1 + self.decay_frac) / self.decay_frac)
         return self.peak_lr * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * decayed)))
+
+    def balance_coef_at(self, step: int) -> float:
+        """Weight of the balance loss in a step."""
+        late = step >= (1 - self.late_balance_frac) * self.steps
+        return self.late_balance_coef if late else self.balance_coef
 
     def context_at(self, step: int) -> int:
         """Tokens per training window of a step."""
@@ -233,7 +241,7 @@ class Run:
         batch = windows(streams, settings.tokens_per_step // length, length, rng)[rank::n_workers]
         loss = next_token_loss(self.model, batch)
         balance, _ = tap.take()
-        (loss + self.model.config.router_aux_loss_coef * balance).backward()
+        (loss + settings.balance_coef_at(self.step) * balance).backward()
         average_gradients(list(self.model.parameters()))
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         for group in self.optimizer.param_groups:

@@ -81,3 +81,4 @@ def test_rate_warms_up_stays_and_decays():
     assert rates[-1] == pytest.approx(0.05 * settings.peak_lr, rel=0.01)
     assert settings.context_at(0) == 256
     assert settings.context_at(999) == 1024
+    assert settings.balance_coef_at(0) > settings.balance_coef_at(999) > 0
