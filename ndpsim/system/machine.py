@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from ndpsim.dram import refresh_interval_ps
 from ndpsim.link import Route, Topology, build_topology
 from ndpsim.ndp import ExpertSlice, memory_bytes_per_s
 from ndpsim.policy import Home, Slot
 from ndpsim.spec import digest
 from ndpsim.system.spec import SystemSpec
-from ndpsim.units import ps_for, ps_from_cycles
+from ndpsim.units import ps_for
 from ndpsim.workload import Formats, ModelSpec, expert_slice_bytes
 
 GPU, HOST, MEMORY = "gpu", "host", "memory"
@@ -123,9 +124,8 @@ class Machine:
 
     @cached_property
     def refresh_interval_ps(self) -> int:
-        """Time between refreshes of an NDP unit's memory."""
-        dram = self.system.ndp.unit.dram
-        return ps_from_cycles(dram.cycles()["nREFI"], dram.clock)
+        """Time between refreshes of an NDP unit's memory; 0 if it is not refreshed."""
+        return refresh_interval_ps(self.system.ndp.unit.dram)
 
 
 def unit_names(system: SystemSpec) -> tuple[str, ...]:

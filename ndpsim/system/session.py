@@ -114,6 +114,8 @@ class Session:
         """Most experts on the GPU at a time."""
         self.n_prefetched = 0
         """Experts that arrived by prefetch."""
+        self.elapsed_ps = 0
+        """Time of all stages so far."""
         self.gpu_only_ps = 0
         """Time of the stages in which only the GPU computes."""
 
@@ -185,16 +187,8 @@ class Session:
         homes, resident = self._home_of[layer], self._resident[layer]
         keys, renaming = self._in_order([(homes[e], resident[e], n, e) for e, n in active])
         slots = tuple(Slot(home, held, n_tokens) for home, held, n_tokens, _ in keys)
-        n_phases = self._machine.system.refresh_phases if self._dispatch.near else 1
-        situation = Situation(
-            "experts",
-            phase,
-            step.n_tokens,
-            shared,
-            slots,
-            self._queue,
-            van_der_corput(self._n_expert_stages, n_phases),
-        )
+        refresh = self._refresh_phase() if self._dispatch.near else 0
+        situation = Situation("experts", phase, step.n_tokens, shared, slots, self._queue, refresh)
         self._n_expert_stages += 1
         outcome = self._simulate(situation, renaming)
         assert outcome.plan is not None
@@ -205,6 +199,10 @@ class Session:
         n_hit = sum(slot.n_tokens for slot in slots if slot.resident)
         return outcome.duration_ps, n_gpu, n_near, n_hit
 
+    def _refresh_phase(self) -> int:
+        """Where in a refresh interval the next expert stage starts."""
+        return van_der_corput(self._n_expert_stages, self._machine.system.refresh_phases)
+
     def _in_order(self, active: list[Active]) -> tuple[list[Active], Renaming]:
         """Canonical order; beside transfers under way, which name homes, units keep theirs."""
         if self._queue:
@@ -214,6 +212,7 @@ class Session:
     def _simulate(self, situation: Situation, renaming: Renaming = AS_NAMED) -> Outcome:
         outcome = self._memo(simulate, self._machine, self._dispatch, situation)
         self.tally.add(outcome, renaming)
+        self.elapsed_ps += outcome.duration_ps
         if situation.queue:
             self._queue = outcome.queue
             self._arrive(outcome.n_arrived)

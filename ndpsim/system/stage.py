@@ -277,10 +277,7 @@ class Stage:
 
     def _execute(self, unit: str, pieces: tuple[ExpertSlice, ...], start_ps: int) -> int:
         """Duration of a unit's work from a start; its counts go to the outcome."""
-        interval_ps = self._machine.refresh_interval_ps
-        n_phases = self._machine.system.refresh_phases
-        phase_ps = self._situation.refresh_phase * interval_ps // n_phases
-        offset_ps = (phase_ps + start_ps) % interval_ps
+        offset_ps = self._refresh_offset_ps(start_ps)
         execution = self._memo(execute, self._machine.system.ndp.unit, pieces, offset_ps)
         _add(self._near_busy_ps, unit, execution.duration_ps)
         _add(self._flop, unit, execution.flop)
@@ -288,6 +285,14 @@ class Stage:
         for command, n in execution.commands:
             _add(self._commands, f"{unit}.{command}", n)
         return execution.duration_ps
+
+    def _refresh_offset_ps(self, start_ps: int) -> int:
+        """How far into a refresh interval a time of this stage lies."""
+        interval_ps = self._machine.refresh_interval_ps
+        if interval_ps == 0:
+            return 0
+        n_phases = self._machine.system.refresh_phases
+        return (self._situation.refresh_phase * interval_ps // n_phases + start_ps) % interval_ps
 
     # --- reduction -----------------------------------------------------------------------------
 
