@@ -19,6 +19,7 @@ from ndpsim.policy.contract import (
     ResidencyView,
     Shard,
     Slot,
+    Verdict,
 )
 from ndpsim.policy.spec import SchedulerSpec
 
@@ -41,6 +42,7 @@ __all__ = [
     "SchedulerSpec",
     "Shard",
     "Slot",
+    "Verdict",
 ]
 
 for _kind in registry.KINDS:

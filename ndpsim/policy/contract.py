@@ -183,7 +183,7 @@ class Dispatch(Policy):
 
     kind: ClassVar[str] = "dispatch"
     near: ClassVar[bool] = True
-    """Whether plans may use NDP units."""
+    """Whether plans may use NDP units; then all homes are on NDP units (`SchedulerSpec`)."""
     decision_base: Time = 0
     """Time of one decision on the host CPU, whatever the number of experts."""
     decision_per_expert: Time = 0
@@ -191,7 +191,7 @@ class Dispatch(Policy):
 
     @abstractmethod
     def plan(self, view: DispatchView) -> Plan:
-        """Assign every slot. Resident slots may only run on the GPU or near their home."""
+        """Assign every slot, each to the GPU or near its home; what is missing there is copied."""
 
     def decision_ps(self, n_active: int) -> int:
         """Picoseconds the decision takes on the host CPU."""
@@ -226,7 +226,8 @@ class PrefetchState(Protocol):
     def loads(self, ended: Phase) -> Sequence[ExpertId]:
         """Experts to bring to the GPU now that a step of this phase has ended, most wanted first.
 
-        Called once per step. An expert that is resident or on its way is skipped by the machine.
+        Called once per step of a watched phase. Distinct experts of the model; one that is resident
+        or on its way is skipped by the machine.
         """
 
 
@@ -246,10 +247,10 @@ class CacheState(Protocol):
     """One run of a cache policy; it never holds more than `capacity` experts."""
 
     def admit(self, expert: ExpertId, *, prefetched: bool) -> Verdict:
-        """An expert arrived on the GPU."""
+        """An expert arrived on the GPU that is not held; the answer is final."""
 
     def touch(self, expert: ExpertId) -> None:
-        """A resident expert was used."""
+        """A held expert was used."""
 
 
 class Cache(Policy):

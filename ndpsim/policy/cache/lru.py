@@ -1,7 +1,7 @@
 """Least recently used."""
 
 from collections import OrderedDict
-
+from collections.abc import Sequence
 from typing import Literal
 
 from ndpsim.policy.contract import Cache, CacheState, ExpertId, ResidencyView, Verdict
@@ -10,34 +10,42 @@ from ndpsim.registry import register
 
 @register("cache", "lru")
 class Lru(Cache):
-    """Keep the most recently used experts, over all layers or each layer its equal share."""
+    """Keep the most recently used experts, over all layers or each layer its equal share.
+
+    Source: Mixtral-offloading, arXiv 2312.17238 (one list per layer).
+    """
 
     keeps_fetched = True
     scope: Literal["global", "layer"] = "layer"
-    """One list for the whole GPU, or one per layer (Mixtral-offloading, arXiv 2312.17238)."""
+    """One list for the whole GPU, or one per layer; what does not divide goes to the first."""
 
     def start(self, view: ResidencyView) -> CacheState:
         """Empty lists."""
         if self.scope == "global":
-            return _Lists(view.capacity, by_layer=False)
-        return _Lists(view.capacity // view.n_moe_layers, by_layer=True)
+            return _Lists([view.capacity], by_layer=False)
+        share, n_larger = divmod(view.capacity, view.n_moe_layers)
+        room = [share + (layer < n_larger) for layer in range(view.n_moe_layers)]
+        return _Lists(room, by_layer=True)
 
 
 class _Lists:
-    def __init__(self, capacity: int, *, by_layer: bool) -> None:
-        self._capacity = capacity
-        self._by_layer = by_layer
-        self._lists: dict[int, OrderedDict[ExpertId, None]] = {}
+    """One list per layer or a single one, each with its own room; least recently used first."""
 
-    def _list(self, expert: ExpertId) -> OrderedDict[ExpertId, None]:
-        return self._lists.setdefault(expert[0] if self._by_layer else 0, OrderedDict())
+    def __init__(self, room: Sequence[int], *, by_layer: bool) -> None:
+        self._room = room
+        self._by_layer = by_layer
+        self._held: list[OrderedDict[ExpertId, None]] = [OrderedDict() for _ in room]
+
+    def _list_of(self, expert: ExpertId) -> int:
+        return expert[0] if self._by_layer else 0
 
     def admit(self, expert: ExpertId, *, prefetched: bool) -> Verdict:
-        if self._capacity == 0:
+        index = self._list_of(expert)
+        held, room = self._held[index], self._room[index]
+        if room == 0:
             return "refuse"
-        held = self._list(expert)
         held[expert] = None
-        return held.popitem(last=False)[0] if len(held) > self._capacity else None
+        return held.popitem(last=False)[0] if len(held) > room else None
 
     def touch(self, expert: ExpertId) -> None:
-        self._list(expert).move_to_end(expert)
+        self._held[self._list_of(expert)].move_to_end(expert)

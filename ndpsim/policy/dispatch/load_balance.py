@@ -1,5 +1,8 @@
 """The seed paper's balancer: as many experts to the GPU as finish together with the rest."""
 
+from collections.abc import Sequence
+from itertools import takewhile
+
 from ndpsim.policy.contract import Dispatch, DispatchView, Plan
 from ndpsim.registry import register
 from ndpsim.spec.model import Time
@@ -9,8 +12,8 @@ from ndpsim.spec.model import Time
 class LoadBalance(Dispatch):
     """Copy x experts to the GPU so that GPU time and near-data time are as close as possible.
 
-    Candidates are taken by tokens, then from the unit with most work. For each x, the GPU runs its
-    residents while copies arrive one after another; the units run the rest, kept from computing
+    Candidates are taken by tokens, then from the unit with most work left. For each x, the GPU runs
+    its residents while copies arrive one after another; the units run the rest, kept from computing
     while a copy reads their ranks where the machine has no concurrent access. The x with the least
     maximum of both is taken, the smallest such x on a tie. One rule serves prefill and decode.
     Source: arXiv 2601.03992, reconstructed from public digests.
@@ -24,37 +27,63 @@ class LoadBalance(Dispatch):
 
     def plan(self, view: DispatchView) -> Plan:
         """The best split over all x."""
+        split = _Split(view)
         slots = view.slots
-        resident = [i for i, slot in enumerate(slots) if slot.resident]
-        near_ps: dict[str, int] = {}
-        for slot in slots:
-            if not slot.resident:
-                _add(near_ps, view.near_ps(slot))
-        moved = sorted(
-            (i for i, slot in enumerate(slots) if not slot.resident),
-            key=lambda i: (
-                -slots[i].n_tokens,
-                -max((near_ps[unit] for unit, _ in view.near_ps(slots[i])), default=0),
-                i,
-            ),
+        waiting = []
+        for index in sorted(range(len(slots)), key=lambda i: (-slots[i].n_tokens, i)):
+            if slots[index].resident:
+                split.to_gpu(index)
+            else:
+                waiting.append(index)
+        best_ps, n_best = split.makespan_ps, len(split.gpu)
+        while waiting and split.gpu_end_ps < best_ps:
+            index = split.next_of(waiting)
+            waiting.remove(index)
+            split.to_gpu(index)
+            if split.makespan_ps < best_ps:
+                best_ps, n_best = split.makespan_ps, len(split.gpu)
+        gpu = split.gpu[:n_best]
+        return Plan(gpu=tuple(gpu), near=tuple(i for i in range(len(slots)) if i not in gpu))
+
+
+class _Split:
+    """Estimated ends of a split; it begins with all that is not resident near its data."""
+
+    def __init__(self, view: DispatchView) -> None:
+        self._view = view
+        self._near = [() if slot.resident else view.near_ps(slot) for slot in view.slots]
+        self._load_ps: dict[str, int] = {}
+        self._arrival_ps = 0
+        self.gpu: list[int] = []
+        self.gpu_end_ps = 0
+        for parts in self._near:
+            self._load(parts)
+
+    @property
+    def makespan_ps(self) -> int:
+        """The later of both sides' ends."""
+        return max(self.gpu_end_ps, *self._load_ps.values(), 0)
+
+    def next_of(self, waiting: Sequence[int]) -> int:
+        """Of those with most tokens (they come first), one that relieves the fullest unit most."""
+        slots = self._view.slots
+        most = slots[waiting[0]].n_tokens
+        return max(
+            takewhile(lambda i: slots[i].n_tokens == most, waiting),
+            key=lambda i: max((self._load_ps[unit], part_ps) for unit, part_ps in self._near[i]),
         )
-        gpu_end_ps = sum(view.gpu_ps(slots[i]) for i in resident)
-        arrival_ps = 0
-        best_ps, best_x = max(gpu_end_ps, max(near_ps.values(), default=0)), 0
-        for x, index in enumerate(moved, start=1):
-            slot = slots[index]
-            arrival_ps += view.fetch_ps(slot)
-            gpu_end_ps = max(gpu_end_ps, arrival_ps) + view.gpu_ps(slot)
-            _add(near_ps, view.near_ps(slot), sign=-1)
-            _add(near_ps, view.blocked_ps(slot))
-            makespan_ps = max(gpu_end_ps, *near_ps.values())
-            if makespan_ps < best_ps:
-                best_ps, best_x = makespan_ps, x
-            if gpu_end_ps >= best_ps:
-                break
-        return Plan(gpu=(*resident, *moved[:best_x]), near=tuple(sorted(moved[best_x:])))
 
+    def to_gpu(self, index: int) -> None:
+        """Run a slot on the GPU behind those before it, copied first if it is not there."""
+        slot = self._view.slots[index]
+        if not slot.resident:
+            self._arrival_ps += self._view.fetch_ps(slot)
+            self.gpu_end_ps = max(self.gpu_end_ps, self._arrival_ps)
+            self._load(self._near[index], sign=-1)
+            self._load(self._view.blocked_ps(slot))
+        self.gpu_end_ps += self._view.gpu_ps(slot)
+        self.gpu.append(index)
 
-def _add(total: dict[str, int], parts: tuple[tuple[str, int], ...], sign: int = 1) -> None:
-    for unit, duration_ps in parts:
-        total[unit] = total.get(unit, 0) + sign * duration_ps
+    def _load(self, parts: tuple[tuple[str, int], ...], sign: int = 1) -> None:
+        for unit, part_ps in parts:
+            self._load_ps[unit] = self._load_ps.get(unit, 0) + sign * part_ps

@@ -1,0 +1,71 @@
+"""Fakes of the views that policies see."""
+
+from dataclasses import dataclass
+
+from ndpsim.policy import Phase, Slot
+
+
+@dataclass(frozen=True)
+class FakeUnits:
+    """A `PartitionView` of some NDP units and one model."""
+
+    n_units: int = 4
+    n_moe_layers: int = 2
+    n_experts: int = 8
+    d_expert: int = 768
+    slice_granularity: int = 16
+    host: str = "memory"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units ndp0, ndp1, ..."""
+        return tuple(f"ndp{index}" for index in range(self.n_units))
+
+
+@dataclass(frozen=True)
+class FakeStage:
+    """A `DispatchView` with costs linear in tokens.
+
+    `homes` gives the units of each home; near work is divided evenly over them. A home without
+    units cannot compute. `blocks` tells whether copies keep units from computing.
+    """
+
+    slots: tuple[Slot, ...]
+    homes: tuple[tuple[str, ...], ...] = (("ndp0",), ("ndp1",))
+    phase: Phase = "decode"
+    gpu_base_ps: int = 10
+    gpu_token_ps: int = 1
+    copy_ps: int = 100
+    near_base_ps: int = 60
+    near_token_ps: int = 20
+    blocks: bool = False
+    link_bytes_per_s: int = 50
+    near_bytes_per_s: int = 100
+
+    def gpu_ps(self, slot: Slot) -> int:
+        """A fixed part and a part per token."""
+        return self.gpu_base_ps + slot.n_tokens * self.gpu_token_ps
+
+    def fetch_ps(self, slot: Slot) -> int:
+        """The same for every expert."""
+        return self.copy_ps
+
+    def near_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
+        """The larger of a fixed part (memory) and a part per token (compute), over the home."""
+        units = self.homes[slot.home]
+        work_ps = max(self.near_base_ps, slot.n_tokens * self.near_token_ps)
+        return tuple((unit, work_ps // len(units)) for unit in units)
+
+    def blocked_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
+        """Every unit of the home for the time of the copy, or nothing."""
+        units = self.homes[slot.home] if self.blocks else ()
+        return tuple((unit, self.copy_ps) for unit in units)
+
+
+@dataclass(frozen=True)
+class FakeRoom:
+    """A `ResidencyView`: room for `capacity` experts."""
+
+    capacity: int
+    n_moe_layers: int = 3
+    n_experts: int = 4
