@@ -43,7 +43,7 @@ class Meter:
         self._lock = threading.Lock()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._state: tuple[str, int, int | None] = ("starting", 0, None)
+        self._state: tuple[str, int, int | None] = ("loading and prefill", 0, None)
         self._timer = threading.Timer(PATIENCE_S, self._open)
         self._timer.daemon = True
 

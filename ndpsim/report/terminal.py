@@ -98,7 +98,8 @@ def comparison_view(comparison: Comparison) -> RenderableType:
         Text(
             f"x: speed-up over {comparison.baseline}. MoE: decode's time in MoE layers. "
             "hit: decode's (token, expert) pairs resident on the GPU. "
-            "imb: busiest NDP unit over their mean. GPU: bytes to and from it. bound: the time no scheduler can beat, over e2e."
+            "imb: busiest NDP unit over their mean. GPU: bytes to and from it. "
+            "bound: the time no scheduler can beat, over e2e."
         ),
     )
 
@@ -177,7 +178,7 @@ def _subject(result: RunResult, *, with_scheduler: bool = True) -> Pairs:
             f"{workload['prompt_tokens']} tokens in, {workload['output_tokens']} out, "
             f"batch {workload['batch']}",
         ),
-        ("routing", _routing(summary)),
+        ("routing", _routing(result)),
     ]
     return pairs if with_scheduler else [pair for pair in pairs if pair[0] != "scheduler"]
 
@@ -210,11 +211,17 @@ def _scheduler(scheduler: Mapping[str, Any]) -> str:
     return f"{scheduler['name']} ({', '.join(policies)})"
 
 
-def _routing(summary: Mapping[str, Any]) -> Text:
-    if summary["synthetic_trace"]:
-        text = Text("SYNTHETIC", style="bold yellow")
-        return text.append(f" (not what a model chose): {summary['trace_origin']}", style="")
-    return Text(str(summary["trace_origin"]))
+def _routing(result: RunResult) -> Text:
+    """Where routing comes from; whatever no model chose is labelled."""
+    summary, trace = result.summary, result.values["trace"]
+    origin = summary["trace_origin"]
+    if not summary["synthetic_trace"]:
+        return Text(f"captured from {origin}")
+    if isinstance(trace, dict) and trace["extend"]:
+        why = f"in part: {origin}, what it lacks made up by trace.extend '{trace['extend']}'"
+    else:
+        why = f"(drawn, not what a model chose), for {origin}"
+    return Text("SYNTHETIC", style="bold yellow").append(f" {why}", style="not bold default")
 
 
 def _times(summary: Mapping[str, Any]) -> Pairs:

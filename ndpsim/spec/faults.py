@@ -38,6 +38,7 @@ def explain(spec_type: type[Spec], tree: Node, error: ValidationError) -> Config
     faults = [
         (place, fault)
         for fault in _flat(error)
+        if not _is_beside_the_point(fault)
         if (place := _place(spec_type, tree, fault["loc"])) is not None
     ]
     if not faults:
@@ -51,6 +52,12 @@ def explain(spec_type: type[Spec], tree: Node, error: ValidationError) -> Config
         (_blame(place.node) if fault["type"] == "value_error" else place.node.origin).where,
         (f"{path}: " if path else "") + what + (f" (and {more} more)" if more else ""),
     )
+
+
+def _is_beside_the_point(fault: Mapping[str, Any]) -> bool:
+    """The plain member of a union refuses a mapping that is meant for another member."""
+    member = str(fault["loc"][-1]) if fault["loc"] else ""
+    return member.startswith("function-plain[") and isinstance(fault["input"], Mapping)
 
 
 def _flat(error: ValidationError) -> Iterator[dict[str, Any]]:

@@ -83,6 +83,9 @@ def traced(tiny, tmp_path):
         ("scheduler: edge-gpu-ndp", "scheduler: egde-gpu-ndp", ["did you mean 'edge-gpu-ndp'"]),
         ("scheduler: edge-gpu-ndp", "scheduler: [a, b]", ["scheduler"]),
         ("seed: 7", "seed: [", ["tiny.yaml"]),
+        ("trace: {synthetic: {}}", "trace: {pth: x}", ["trace.pth", "did you mean 'path'"]),
+        ("trace: {synthetic: {}}", "trace: {}", ["trace: give either 'path' or 'synthetic'"]),
+        ("trace: {synthetic: {}}", "trace: 3", ["trace: expected a path"]),
     ],
 )
 def test_a_wrong_value_is_named_with_file_and_line(refused, tiny, old, new, expected):

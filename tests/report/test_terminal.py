@@ -1,11 +1,15 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 import ndpsim
+from ndpsim.experiment import RunSpec
 from ndpsim.report import comparison_view, run_view
 from ndpsim.report.terminal import gpu_link_bytes, limits
+from ndpsim.spec import resolve
+from ndpsim.workload import SyntheticSpec, synthesize, write_trace
 
 
 def text_of(view, width=80):
@@ -60,3 +64,19 @@ def test_traffic_of_the_gpu_counts_its_own_link_once(tiny):
 def test_machines_are_named_by_their_presets(tiny):
     text = text_of(run_view(ndpsim.run(tiny, {"system.ndp.count": 2})))
     assert "edge: rtx-5080 GPU, i7-14700 host, 2 x hermes-dimm NDP" in text
+
+
+def test_routing_that_no_model_chose_is_labelled(tiny, tmp_path):
+    drawn = ndpsim.run(tiny)
+    assert "SYNTHETIC (drawn, not what a model chose), for tiny" in text_of(run_view(drawn))
+    model = resolve(RunSpec, tiny).spec.model_spec()
+    trace = synthesize(model, SyntheticSpec(), n_sequences=1, n_tokens=19, seed=1)
+    captured = replace(trace, info=replace(trace.info, model="small", synthetic=False))
+    path = tmp_path / "trace.parquet"
+    write_trace(path, captured)
+    real = ndpsim.run(tiny, {"trace": str(path)})
+    assert "captured from small" in text_of(run_view(real))
+    extended = f"trace: {{path: {path}, extend: loop}}"
+    tiny.write_text(tiny.read_text().replace("trace: {synthetic: {}}", extended))
+    text = " ".join(text_of(run_view(ndpsim.run(tiny, {"workload.output_tokens": 8}))).split())
+    assert "SYNTHETIC in part: small, what it lacks made up by trace.extend 'loop'" in text
