@@ -48,6 +48,7 @@ def graphs(draw):
     return graph
 
 
+law = settings(max_examples=50)
 exclusives = st.frozensets(st.sampled_from(tuple(CAPACITY)))
 
 
@@ -93,6 +94,7 @@ def work_ps(graph):
     }
 
 
+@law
 @given(graphs(), exclusives)
 def test_bytes_arrive_once_on_every_resource_of_their_route(graph, exclusive):
     engine, _jobs, last = build(graph, exclusive)
@@ -105,6 +107,7 @@ def test_bytes_arrive_once_on_every_resource_of_their_route(graph, exclusive):
     assert engine.flows_left() == {}
 
 
+@law
 @given(graphs(), exclusives, st.integers(0, 20_000))
 def test_bytes_moved_and_bytes_left_add_up_whenever_a_run_ends(graph, exclusive, end_ps):
     engine, jobs, _ = build(graph, exclusive)
@@ -117,6 +120,7 @@ def test_bytes_moved_and_bytes_left_add_up_whenever_a_run_ends(graph, exclusive,
     assert not any(moved.values())
 
 
+@law
 @given(graphs(), exclusives)
 def test_makespan_is_at_least_the_work_of_every_resource(graph, exclusive):
     engine, _, last = build(graph, exclusive)
@@ -125,6 +129,7 @@ def test_makespan_is_at_least_the_work_of_every_resource(graph, exclusive):
         assert least_ps <= busy_ps.get(name, 0) <= makespan_ps
 
 
+@law
 @given(graphs(), exclusives)
 def test_a_job_starts_after_its_predecessors_and_takes_its_time(graph, exclusive):
     engine, jobs, last = build(graph, exclusive)
@@ -141,6 +146,7 @@ def test_a_job_starts_after_its_predecessors_and_takes_its_time(graph, exclusive
             assert job.end_ps == job.start_ps + work.amount
 
 
+@law
 @given(graphs(), exclusives)
 def test_tasks_on_one_resource_do_not_overlap(graph, exclusive):
     engine, jobs, last = build(graph, exclusive)
@@ -150,6 +156,7 @@ def test_tasks_on_one_resource_do_not_overlap(graph, exclusive):
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
 
 
+@law
 @given(graphs(), exclusives, st.integers(1, 10**15))
 def test_a_delay_of_all_jobs_changes_no_relative_integer(graph, exclusive, delay_ps):
     engine, jobs, last = build(graph, exclusive)
@@ -165,6 +172,7 @@ def test_a_delay_of_all_jobs_changes_no_relative_integer(graph, exclusive, delay
     assert Counter(shifted.critical_ps(later_last)) == charged
 
 
+@law
 @given(graphs(), exclusives)
 def test_the_same_graph_twice_gives_the_same_integers(graph, exclusive):
     def tell():
@@ -176,6 +184,7 @@ def test_the_same_graph_twice_gives_the_same_integers(graph, exclusive):
     assert tell() == tell()
 
 
+@law
 @given(graphs(), exclusives)
 def test_critical_times_of_every_job_sum_to_its_end(graph, exclusive):
     engine, jobs, last = build(graph, exclusive)
@@ -198,7 +207,7 @@ def test_flows_of_one_link_end_together_as_fast_as_the_link_allows(sizes, rate):
     assert ideal_ps <= end_ps <= ideal_ps + 2 * slack_ps
 
 
-@settings(max_examples=30)
+@law
 @given(st.integers(1, 10**9), st.lists(st.integers(1, 10**9), max_size=5, unique=True))
 def test_looking_at_a_flow_does_not_change_it(n_bytes, looks):
     """Progress is exact however often it is brought up to date."""
