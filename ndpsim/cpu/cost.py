@@ -20,12 +20,17 @@ def operator_ps(memo: Memo, cpu: CpuSpec, operator: Operator) -> int:
     ConfigError
         The CPU has no rate for the operator's activation format.
     """
+    memory_ps = ps_for(operator.n_bytes, memory_bytes_per_s(cpu))
+    return max(cpu.call + memory_ps, compute_ps(memo, cpu, operator))
+
+
+def compute_ps(memo: Memo, cpu: CpuSpec, operator: Operator) -> int:
+    """As `operator_ps`, if memory were no limit: the call and the arithmetic."""
     del memo  # leaf of the model: nothing below is worth remembering
     flop = operator.flop
     if isinstance(operator, Gemm) and operator.weight != operator.activation:
         flop += cpu.dequant_flop * operator.n * operator.k
-    memory_ps = ps_for(operator.n_bytes, memory_bytes_per_s(cpu))
-    return cpu.call + max(memory_ps, ps_for(flop, peak_flop_per_s(cpu, operator.activation.name)))
+    return cpu.call + ps_for(flop, peak_flop_per_s(cpu, operator.activation.name))
 
 
 def _core_flop(cpu: CpuSpec, format_name: str) -> int:
