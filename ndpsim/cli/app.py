@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from ndpsim.cli.validate import validate_app
 from ndpsim.errors import InputError, NdpsimError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
@@ -17,6 +18,7 @@ _HELP = "Simulate GPUs with near-data-processing memory running Mixture-of-Exper
 app = typer.Typer(name="ndpsim", help=_HELP, rich_markup_mode=None, pretty_exceptions_enable=False)
 trace_app = typer.Typer(help="Routing traces.", rich_markup_mode=None)
 app.add_typer(trace_app, name="trace")
+app.add_typer(validate_app, name="validate")
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML configuration.")]
 Overrides = Annotated[
@@ -45,9 +47,11 @@ def _guarded(args: list[str], debug: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # the reader has gone; Python's own flush at exit must not complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return _reader_gone()
+    except SystemExit as end:  # how typer and rich turn a broken pipe into an exit code
+        if isinstance(end.__context__, BrokenPipeError):
+            return _reader_gone()
+        raise
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -57,11 +61,19 @@ def _guarded(args: list[str], debug: bool) -> int:
     return code if isinstance(code, int) else OK
 
 
+def _reader_gone() -> int:
+    """Nobody reads stdout any more; Python's own flush at exit must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return BROKEN_PIPE
+
+
 def _explained(error: Exception) -> int:
     if isinstance(error, NdpsimError):
         return _fail(str(error), BAD_INPUT if isinstance(error, InputError) else FAILED)
     if hasattr(error, "format_message"):  # a usage error of typer, whose class is not public
         return _fail(f"{error.format_message().rstrip('.')}; see 'ndpsim --help'", BAD_INPUT)
+    if isinstance(error, OSError):  # files of ours are reported by name; what is left is stdout
+        return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", FAILED)
     what = f"{type(error).__name__}: {error}".rstrip(": ")
     return _fail(f"internal: {what} (a bug in ndpsim; --debug shows where)", FAILED)
 

@@ -183,6 +183,8 @@ def _values(column: Any) -> Any:
 
 def _real(folder: Path | str) -> Path:
     """The place itself, links followed."""
+    if not str(folder):
+        raise InputError("results", "the name of their folder is empty")
     path = Path(folder)
     try:
         return path.resolve()

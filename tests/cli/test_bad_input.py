@@ -203,6 +203,8 @@ def test_results_never_replace_what_is_not_results(refused, tiny, tmp_path):
     assert "other than results" in refused("run", tiny, "-o", mine)
     assert "other than results" in refused("compare", tiny, "--schedulers", "all", "-o", mine)
     assert "is a file" in refused("run", tiny, "-o", tiny)
+    assert "is empty" in refused("run", tiny, "-o", "")
+    assert "null" in refused("run", tiny, "-o", "a\0b")
 
 
 @pytest.mark.parametrize("place", ["none/results", "tiny.yaml/results", "/proc/results"])

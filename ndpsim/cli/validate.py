@@ -1,0 +1,86 @@
+"""`ndpsim validate`: the models against what others measured."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final
+
+import typer
+
+validate_app = typer.Typer(
+    help="Compare the models with what others measured.", rich_markup_mode=None
+)
+
+Reference = Annotated[
+    str | None,
+    typer.Option("--reference", metavar="DIR", help="A folder of measured tables (CSV)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+_FIELDS: Final = ("set", "case", "op", "expected", "got", "error_frac", "reason")
+_NUMBERS: Final = ("n", "median_abs_error", "bias", "p90_abs_error")
+
+
+@validate_app.command()
+def gpu(reference: Reference = None, as_json: Json = False) -> None:
+    """GPU operators against measured times, by GPU, operator, format and timing kind."""
+    from ndpsim.cli.output import print_json, print_view
+    from ndpsim.validation import summarize, validate_gpu
+
+    cases = validate_gpu(reference)
+    summary = summarize(cases)
+    if as_json:
+        rows = [
+            {
+                **{field: getattr(case, field) for field in _FIELDS},
+                "gpu": case.gpu,
+                "dtype": case.dtype,
+                "timing": case.timing,
+                "framework": case.framework,
+                "part": case.part,
+            }
+            for case in cases
+        ]
+        print_json({"cases": rows, "summary": summary})
+        return
+    print_view(_groups(summary["groups"]))
+    print(f"\nheadline rows (weights not in L2, not limited by software), {summary['rows']} rows,")
+    print(f"{summary['modelled_frac']:.1%} of them modelled\n")
+    print_view(_table(("name", "target"), summary["targets"]))
+    print(f"\nby operator; each bias aims to stay within {summary['operators'][0]['bias_target']}")
+    print_view(_table(("op",), summary["operators"]))
+    print("\nby GPU")
+    print_view(_table(("gpu", "set"), summary["gpus"]))
+    print("\nnoise floor: frameworks against each other, same GPU, shape and format")
+    print_view(_table(("set", "gpu"), summary["noise_floor"], ("n", "median_spread", "p90_spread")))
+    print("\nnot modelled")
+    print_view(_table(("set", "reason"), summary["not_modelled"], ("n",)))
+
+
+def _groups(groups: Iterable[Mapping[str, Any]]) -> Any:
+    return _table(("part", "gpu", "op", "dtype", "timing"), groups)
+
+
+def _table(
+    heads: tuple[str, ...], rows: Iterable[Mapping[str, Any]], numbers: tuple[str, ...] = _NUMBERS
+) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0),
+        header_style="bold",
+    )  # fmt: skip
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    for number in numbers:
+        table.add_column(number.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(*(_cell(h, row[h]) for h in heads), *(_cell(n, row[n]) for n in numbers))
+    return table
+
+
+def _cell(head: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:+.1%}" if head == "bias" else f"{value:.1%}"
+    return str(value)
