@@ -7,12 +7,17 @@ Activation and norm layers are straight lines measured on an A100. Formats narro
 activation's, which AttAcc lacks, count their stored bytes. All functions return seconds.
 """
 
+from collections import Counter
+from dataclasses import replace
 from math import inf
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ndpsim.gpu.spec import GpuSpec
 from ndpsim.units import ceil_div
-from ndpsim.workload.operators import Attention, Elementwise, Gemm
+from ndpsim.workload.operators import Attention, Elementwise, Gemm, GroupedGemm
 
 TILES: Final = (8, 16, 32, 64, 128, 192, 256, 320, 384, 448, 512)
 """Candidate sides of a thread block's output tile."""
@@ -28,6 +33,15 @@ def gemm_s(gpu: GpuSpec, sm_flop: int, gemm: Gemm) -> float:
     tile_m, tile_n, busy_frac = _l1_tile(gpu, gemm.m, gemm.n, gemm.k, a_bytes, w_bytes)
     dram_bytes = _off_chip_bytes(gpu, gemm, (tile_m, tile_n), a_bytes, w_bytes)
     return _roofline_s(gpu, sm_flop, gemm.flop, dram_bytes, busy_frac)
+
+
+def grouped_s(gpu: GpuSpec, sm_flop: int, gemm: GroupedGemm) -> float:
+    """One layer after the other; AttAcc has no grouped products."""
+    alike = Counter(gemm.tokens)
+    return sum(
+        count * gemm_s(gpu, sm_flop, Gemm("", m, gemm.n, gemm.k, gemm.weight, gemm.activation))
+        for m, count in alike.items()
+    )
 
 
 def _roofline_s(
@@ -108,6 +122,14 @@ def attention_s(gpu: GpuSpec, sm_flop: int, attention: Attention) -> float:
         dram_bytes = outer_bytes + cached_bytes + n_scores * q_bytes
         seconds += _roofline_s(gpu, sm_flop, 2 * n_scores * head_dim, dram_bytes, busy_frac)
     return seconds
+
+
+def decode_s(
+    gpu: GpuSpec, sm_flop: int, attention: Attention, contexts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Seconds of `attention_s` at each context length (n,)."""
+    alone = (replace(attention, context=int(context)) for context in contexts)
+    return np.array([attention_s(gpu, sm_flop, one) for one in alone])
 
 
 def elementwise_s(gpu: GpuSpec, operator: Elementwise) -> float:

@@ -1,18 +1,27 @@
 """What an operator costs on a GPU, by the rule its spec names; and the rates no operator beats."""
 
 from math import ceil
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ndpsim.errors import ConfigError
 from ndpsim.gpu import attacc, sm
 from ndpsim.gpu.spec import GpuSpec
 from ndpsim.memo import Memo
-from ndpsim.workload.operators import Attention, Elementwise, Gemm, Operator
+from ndpsim.workload.operators import Attention, Elementwise, GroupedGemm, Operator
+
+GpuOperator: TypeAlias = Operator | GroupedGemm
+"""What a GPU can be asked to run."""
 
 
-def operator_ps(memo: Memo, gpu: GpuSpec, operator: Operator) -> int:
+def operator_ps(memo: Memo, gpu: GpuSpec, operator: GpuOperator, resident_bytes: int = 0) -> int:
     """Picoseconds of one operator with the whole GPU to itself, launch included.
 
-    Never less than its FLOP at `peak_flop_per_s` or its compulsory bytes at `memory_bytes_per_s`.
+    `resident_bytes` of its weights or KV cache are in L2 already (rule `sm` only; see
+    `kernel.l2_hit_bytes`). Without any it is never less than its FLOP at `peak_flop_per_s` or its
+    compulsory bytes at `memory_bytes_per_s`.
 
     Raises
     ------
@@ -20,19 +29,59 @@ def operator_ps(memo: Memo, gpu: GpuSpec, operator: Operator) -> int:
         The GPU has no GEMM rate for the operator's activation format.
     """
     del memo  # leaf of the model: nothing below is worth remembering
-    match operator:
-        case Gemm():
-            flop_per_s = _sm_flop(gpu, operator.activation.name)
-            gemm = attacc.gemm_s if gpu.rule == "attacc" else sm.gemm_s
-            seconds = gemm(gpu, flop_per_s, operator)
-        case Attention():
-            flop_per_s = _sm_flop(gpu, operator.activation.name)
-            attention = attacc.attention_s if gpu.rule == "attacc" else sm.attention_s
-            seconds = attention(gpu, flop_per_s, operator)
-        case Elementwise():
-            elementwise = attacc.elementwise_s if gpu.rule == "attacc" else sm.elementwise_s
-            seconds = elementwise(gpu, operator)
-    return ceil(seconds * 1e12)
+    seconds = _attacc_s if gpu.rule == "attacc" else _sm_s
+    return ceil(seconds(gpu, operator, resident_bytes) * 1e12)
+
+
+def decode_attention_ps(
+    gpu: GpuSpec, attention: Attention, contexts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Picoseconds of decode attention at each of many context lengths.
+
+    Parameters
+    ----------
+    attention
+        One query per sequence; its own `context` is not used.
+    contexts
+        (n,) tokens each sequence has, the new one included.
+
+    Returns
+    -------
+        (n,) the integers that `operator_ps` gives for each context alone.
+    """
+    if attention.n_query != 1:
+        raise ConfigError("attention.n_query", f"decode has one query, got {attention.n_query}")
+    sm_flop = _sm_flop(gpu, attention.activation.name)
+    if gpu.rule == "attacc":
+        seconds = attacc.decode_s(gpu, sm_flop, attention, contexts)
+    else:
+        rate = sm_flop * _tensor_frac(gpu, attention.activation.name)
+        seconds = sm.decode_s(gpu, rate, attention, contexts)
+    return np.ceil(seconds * 1e12).astype(np.int64)
+
+
+def _attacc_s(gpu: GpuSpec, operator: GpuOperator, resident_bytes: int) -> float:
+    del resident_bytes  # the rule knows no L2 contents
+    if isinstance(operator, Elementwise):
+        return attacc.elementwise_s(gpu, operator)
+    sm_flop = _sm_flop(gpu, operator.activation.name)
+    if isinstance(operator, Attention):
+        return attacc.attention_s(gpu, sm_flop, operator)
+    if isinstance(operator, GroupedGemm):
+        return attacc.grouped_s(gpu, sm_flop, operator)
+    return attacc.gemm_s(gpu, sm_flop, operator)
+
+
+def _sm_s(gpu: GpuSpec, operator: GpuOperator, resident_bytes: int) -> float:
+    if isinstance(operator, Elementwise):
+        return sm.elementwise_s(gpu, operator, resident_bytes)
+    name = operator.activation.name
+    rate = _sm_flop(gpu, name) * _tensor_frac(gpu, name)
+    if isinstance(operator, Attention):
+        return sm.attention_s(gpu, rate, operator, resident_bytes)
+    if isinstance(operator, GroupedGemm):
+        return sm.grouped_s(gpu, rate, operator, resident_bytes)
+    return sm.gemm_s(gpu, rate, operator, resident_bytes)
 
 
 def _sm_flop(gpu: GpuSpec, format_name: str) -> int:
@@ -46,10 +95,15 @@ def _sm_flop(gpu: GpuSpec, format_name: str) -> int:
         ) from None
 
 
+def _tensor_frac(gpu: GpuSpec, format_name: str) -> float:
+    return gpu.format_frac.get(format_name, gpu.tensor_frac)
+
+
 def peak_flop_per_s(gpu: GpuSpec, format_name: str) -> int:
     """The highest FLOP rate any GEMM or attention reaches, under the GPU's rule."""
-    frac = gpu.attacc.compute_frac if gpu.rule == "attacc" else gpu.tensor_frac
-    return ceil(_sm_flop(gpu, format_name) * gpu.sms * gpu.clock * frac)
+    sm_flop = _sm_flop(gpu, format_name)
+    frac = gpu.attacc.compute_frac if gpu.rule == "attacc" else _tensor_frac(gpu, format_name)
+    return ceil(sm_flop * gpu.sms * gpu.clock * frac)
 
 
 def memory_bytes_per_s(gpu: GpuSpec) -> int:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from ndpsim.spec.model import (
     Bandwidth,
@@ -77,8 +77,22 @@ class GpuSpec(Spec):
     """Bytes of L1 and shared memory per SM."""
     tensor_frac: PositiveFrac
     """Share of the dense GEMM rate that a long inner loop reaches."""
-    launch: Literal["graph", "eager"] = "graph"
-    """Whether kernels are replayed from a graph or launched one by one."""
+    format_frac: dict[str, PositiveFrac] = Field(default_factory=dict)
+    """The same for activation formats that reach another share."""
+    grouped_frac: PositiveFrac
+    """Share of that rate inside kernels over many experts."""
+    grouped_tile_m: Count
+    """Least rows of a tile in the grouped kernels that libraries ship for this GPU."""
+    attention_frac: PositiveFrac
+    """Share of that rate inside fused attention, where softmax sits between two products."""
+    attention_rows: Count
+    """Query rows of a CTA in prefill attention."""
+    decode_rows: Count
+    """Rows to which decode attention pads the queries that share a KV head."""
+    launch: Literal["graph", "eager", "none"] = "graph"
+    """Whether kernels are replayed from a graph, launched one by one, or counted without a gap."""
+    launch_kernel: Time
+    """Start and drain of a kernel: what a profiler counts for one that does nothing."""
     launch_graph: Time
     """From the end of one kernel to useful work of the next, inside a graph."""
     launch_eager: Time

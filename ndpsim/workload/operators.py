@@ -52,6 +52,42 @@ class Gemm:
         return self.weight_bytes + self.activation.bytes_for(self.m * (self.k + self.n))
 
 
+@dataclass(frozen=True, slots=True)
+class GroupedGemm:
+    """One kernel over several experts: C_e[t_e, n] = A_e[t_e, k] x W_e[n, k]^T for each expert e.
+
+    `tokens` are the rows t_e of the experts that have any; W in format `weight`, A and C in format
+    `activation`.
+    """
+
+    name: str
+    tokens: tuple[int, ...]
+    n: int
+    k: int
+    weight: Format
+    activation: Format
+
+    @property
+    def n_rows(self) -> int:
+        """Rows over all experts."""
+        return sum(self.tokens)
+
+    @property
+    def flop(self) -> int:
+        """2 n k per row."""
+        return 2 * self.n_rows * self.n * self.k
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of W of every expert with a row."""
+        return len(self.tokens) * self.weight.bytes_for(self.n * self.k)
+
+    @property
+    def n_bytes(self) -> int:
+        """W, A and C once each."""
+        return self.weight_bytes + self.activation.bytes_for(self.n_rows * (self.k + self.n))
+
+
 def _triangle(n: int) -> int:
     """1 + 2 + ... + n."""
     return n * (n + 1) // 2

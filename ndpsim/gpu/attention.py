@@ -1,0 +1,116 @@
+"""Rule `sm`, fused attention: query tiles in prefill, split KV in decode. Seconds throughout."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ndpsim.gpu.kernel import (
+    l2_bytes_per_s,
+    latency_s,
+    launch_s,
+    memory_bytes_per_s,
+)
+from ndpsim.gpu.spec import GpuSpec
+from ndpsim.units import ceil_div
+from ndpsim.workload.operators import Attention
+
+KV_CHUNK: Final = 128
+"""Fewest cached tokens worth a CTA of their own in decode attention."""
+SPLIT_BELOW_FRAC: Final = 0.8
+"""Decode splits the cache if sequences x heads leave more SMs than this idle (FlashAttention)."""
+SPLIT_WAVES: Final = 2
+"""CTAs per SM that splitting aims at."""
+
+
+def attention_s(
+    gpu: GpuSpec, sm_flop: float, attention: Attention, resident_bytes: int = 0
+) -> float:
+    """Fused attention: one query per sequence is decode, more are prefill."""
+    if attention.n_query == 1:
+        contexts = np.array([attention.context], dtype=np.int64)
+        return float(decode_s(gpu, sm_flop, attention, contexts, resident_bytes)[0])
+    return _prefill_s(gpu, sm_flop, attention)
+
+
+def _prefill_s(gpu: GpuSpec, sm_flop: float, attention: Attention) -> float:
+    """Flash style: a CTA holds some query rows of a head and walks the keys it may see.
+
+    Rows are padded to whole tiles, tiles on the causal diagonal are computed whole. CTAs of equal
+    length run in waves; causal ones differ and are handed out longest first, so that the machine
+    ends within one CTA of even.
+    """
+    rows = gpu.attention_rows
+    n_tiles = ceil_div(attention.n_query, rows)
+    past = attention.context - attention.n_query
+    seen = min(attention.context, (attention.window or attention.context) + rows)
+    keys = (n_tiles - 1) * past + rows * n_tiles * (n_tiles - 1) // 2 + attention.context
+    keys = min(keys, n_tiles * seen)  # of all tiles of a head
+    heads = attention.batch * attention.n_heads
+    key_s = rows * _score_s(gpu, sm_flop, attention)
+    waves = ceil_div(heads * n_tiles, gpu.sms)
+    shortest = min(seen, past + rows)
+    even = max(heads * keys / gpu.sms, waves * shortest, seen)
+    n_sms = min(heads * n_tiles, gpu.sms)
+    memory_s = attention.n_bytes / memory_bytes_per_s(gpu, n_sms, gpu.bytes_in_flight)
+    fixed_s = launch_s(gpu) + gpu.attention_fixed * 1e-12 + latency_s(gpu)
+    return fixed_s + max(key_s * even, memory_s)
+
+
+def _score_s(gpu: GpuSpec, sm_flop: float, attention: Attention) -> float:
+    """One SM's time per query-key pair: two products and the softmax between them."""
+    product = 2 * (attention.head_dim_qk + attention.head_dim_v) / (sm_flop * gpu.attention_frac)
+    return max(product, 1 / gpu.exp_ops) / gpu.clock
+
+
+def decode_s(
+    gpu: GpuSpec,
+    sm_flop: float,
+    attention: Attention,
+    contexts: NDArray[np.int64],
+    resident_bytes: int = 0,
+) -> NDArray[np.float64]:
+    """Split KV: every SM streams a part of the cache, a second kernel merges the parts.
+
+    The queries of a KV head share a tile, padded to `decode_rows`; CTAs in excess of the SMs run in
+    waves.
+
+    Parameters
+    ----------
+    contexts
+        (n,) tokens of the cache, in place of `attention.context`.
+    resident_bytes
+        Bytes of the cache that L2 holds already.
+
+    Returns
+    -------
+        (n,) seconds.
+    """
+    tokens = np.minimum(contexts, attention.window) if attention.window else contexts
+    elements = attention.batch * tokens * attention.cache_elements
+    bits = elements * attention.cache.bits
+    if attention.cache.group:
+        bits = bits - (-elements // attention.cache.group) * attention.cache.scale_bits
+    cache_bytes = -(-bits // 8)
+    per_token = attention.n_heads * (attention.head_dim_qk + attention.head_dim_v)
+    other_bytes = attention.activation.bytes_for(attention.batch * per_token)
+
+    heads = attention.batch * attention.n_kv_heads
+    room = 1 if heads >= SPLIT_BELOW_FRAC * gpu.sms else max(1, SPLIT_WAVES * gpu.sms // heads)
+    n_splits = np.clip(tokens // KV_CHUNK, 1, room)
+    n_ctas = heads * n_splits
+    group = attention.n_heads // attention.n_kv_heads
+    rows = ceil_div(group, gpu.decode_rows) * gpu.decode_rows
+    chunk = -(-tokens // n_splits)
+    waves = -(-n_ctas // gpu.sms)
+    compute_s = waves * chunk * (rows * _score_s(gpu, sm_flop, attention))
+
+    n_sms = np.minimum(n_ctas, gpu.sms)
+    littles = n_sms * (gpu.bytes_in_flight / latency_s(gpu))
+    rate = np.minimum(gpu.memory_bandwidth * gpu.memory_frac, littles)
+    held = np.minimum(cache_bytes, resident_bytes)
+    memory_s = (cache_bytes - held + other_bytes) / rate + held / l2_bytes_per_s(gpu)
+    merge_s = np.where(n_splits > 1, launch_s(gpu) + latency_s(gpu), 0.0)
+    fixed_s = launch_s(gpu) + gpu.attention_fixed * 1e-12 + latency_s(gpu)
+    seconds: NDArray[np.float64] = fixed_s + merge_s + np.maximum(compute_s, memory_s)
+    return seconds

@@ -1,0 +1,73 @@
+"""A layer's routed experts as a few kernels over all of them, as GPU libraries run them.
+
+`expert_operators` describes one expert alone; here one grouped product serves every expert that has
+tokens, with the kernels around it: sorting tokens by expert, narrowing activations, the activation
+function and the weighted sum.
+"""
+
+from ndpsim.workload.layers import ACTIVATION_FLOP
+from ndpsim.workload.operators import Elementwise, Format, GroupedGemm
+
+GroupedOperators = tuple[GroupedGemm | Elementwise, ...]
+
+QUANTIZE_FLOP = 4
+"""FLOP per element to narrow a format: absolute, maximum, scale, convert."""
+
+
+def quantize_operator(name: str, n_elements: int, wide: Format, narrow: Format) -> Elementwise:
+    """A pass that reads activations in `wide` and writes them in `narrow`."""
+    n_written = n_elements * narrow.bits // wide.bits
+    return Elementwise(name, n_elements, n_written, QUANTIZE_FLOP * n_elements, wide)
+
+
+def grouped_operators(
+    tokens: tuple[int, ...],
+    d_model: int,
+    d_expert: int,
+    *,
+    weight: Format,
+    activation: Format,
+    compute: Format | None = None,
+    n_tokens: int | None = None,
+) -> GroupedOperators:
+    """Gated experts over their tokens.
+
+    Parameters
+    ----------
+    tokens
+        Rows of each expert that has any.
+    d_expert
+        Columns of gate and of up each.
+    compute
+        Format the products run in, if activations are narrowed to it first.
+    n_tokens
+        Tokens that enter and leave; by default as many as rows.
+    """
+    rows, narrow = sum(tokens), compute or activation
+    entering = rows if n_tokens is None else n_tokens
+    first: tuple[Elementwise, ...] = ()
+    second: tuple[Elementwise, ...] = ()
+    if narrow != activation:
+        first = (quantize_operator("expert_quantize", rows * d_model, activation, narrow),)
+        second = (quantize_operator("expert_requantize", rows * d_expert, activation, narrow),)
+    return (
+        Elementwise("expert_sort", 2 * rows, 2 * rows, flop=4 * rows, activation=activation),
+        *first,
+        GroupedGemm("expert_up", tokens, 2 * d_expert, d_model, weight, narrow),
+        Elementwise(
+            "expert_activation",
+            n_read=2 * rows * d_expert,
+            n_written=rows * d_expert,
+            flop=ACTIVATION_FLOP * rows * d_expert,
+            activation=activation,
+        ),
+        *second,
+        GroupedGemm("expert_down", tokens, d_model, d_expert, weight, narrow),
+        Elementwise(
+            "expert_combine",
+            n_read=rows * d_model,
+            n_written=entering * d_model,
+            flop=2 * rows * d_model,
+            activation=activation,
+        ),
+    )
