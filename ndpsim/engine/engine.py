@@ -6,7 +6,7 @@ classes) or a delay. A job starts when all jobs in `after` have ended. Ties brea
 creation.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,11 +14,15 @@ from typing import Any, Protocol
 import simpy
 from simpy.core import EmptySchedule
 
-from ndpsim.engine.flows import Flow, FlowNetwork, bottleneck
+from ndpsim.engine.flows import Flow, FlowNetwork, bottleneck, call_after
 from ndpsim.errors import Deadlock
 from ndpsim.units import PS_PER_S
 
 Steps = Generator[simpy.Event, Any, None]
+"""A SimPy process."""
+
+StepTimes = Sequence[tuple[str, int]]
+"""(name, picoseconds) of the steps of a task."""
 
 LATENCY = "latency"
 """Where time is charged that passes without using a resource."""
@@ -36,11 +40,15 @@ class Job:
     """
 
     __slots__ = (
+        "_env",
+        "_event",
         "after",
+        "begin",
         "cause",
         "end_ps",
-        "event",
+        "followers",
         "moves",
+        "n_pending",
         "name",
         "ready_ps",
         "resource",
@@ -48,17 +56,58 @@ class Job:
     )
 
     def __init__(
-        self, name: str, resource: str, event: simpy.Event, after: Sequence["Job"]
+        self,
+        env: simpy.Environment,
+        name: str,
+        resource: str,
+        after: tuple["Job", ...],
+        begin: Callable[["Job"], None],
     ) -> None:
+        self._env = env
+        self._event: simpy.Event | None = None
         self.name = name
         self.resource = resource
-        self.event = event
-        self.after = tuple(after)
+        self.after = after
+        self.begin = begin
+        self.followers: list[Job] = []
+        self.n_pending = 0
         self.moves: Flow | None = None
         self.ready_ps = 0
         self.start_ps = 0
         self.end_ps = -1
         self.cause: Job | None = None
+
+    @property
+    def event(self) -> simpy.Event:
+        """Happens when the job ends, for processes that wait for it (`Engine.call`)."""
+        if self._event is None:
+            self._event = self._env.event()
+            if self.end_ps >= 0:
+                self._event.succeed()
+        return self._event
+
+    def end(self) -> None:
+        """End now, and let whoever waits for it know."""
+        self.end_ps = int(self._env.now)
+        if self._event is not None:
+            self._event.succeed()
+        followers, self.followers = self.followers, []
+        for job in followers:
+            job.n_pending -= 1
+            if not job.n_pending:
+                job.get_ready()
+
+    def get_ready(self) -> None:
+        """Begin now: all predecessors have ended."""
+        self.ready_ps = self.start_ps = int(self._env.now)
+        if self.after:
+            self.cause = max(self.after, key=lambda other: other.end_ps)
+        begin, self.begin = self.begin, _done  # what has begun leaves no cycle of references
+        begin(self)
+
+
+def _done(job: Job) -> None:
+    raise AssertionError(f"'{job.name}' begins twice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +156,8 @@ class Engine:
         self._env = simpy.Environment()
         self._capacity = capacity
         self._network = FlowNetwork(self._env, capacity, exclusive)
-        self._turns: dict[str, simpy.Resource] = {}
-        self._holder: dict[str, Job] = {}
+        self._queues: dict[str, deque[tuple[Job, StepTimes]]] = {}
+        """By exclusive resource: the task that holds it, then those that wait."""
         self._task_busy_ps: dict[str, int] = {}
         self._probe = probe
         self._jobs: list[Job] = []
@@ -119,26 +168,18 @@ class Engine:
         return int(self._env.now)
 
     def task(self, name: str, resource: str, duration_ps: int, after: Sequence[Job] = ()) -> Job:
-        """Use `resource` alone for a duration; requests are served in order of readiness."""
+        """Use `resource` alone for a duration; tasks are served in order of readiness."""
         return self.sequence(name, resource, ((name, duration_ps),), after)
 
     def sequence(
-        self,
-        name: str,
-        resource: str,
-        steps: Sequence[tuple[str, int]],
-        after: Sequence[Job] = (),
+        self, name: str, resource: str, steps: StepTimes, after: Sequence[Job] = ()
     ) -> Job:
         """Named steps (name, picoseconds) back to back on one exclusive resource."""
-        job = self._job(name, resource, after)
-        self._env.process(self._work(job, steps))
-        return job
+        return self._job(name, resource, after, lambda job: self._queue_up(job, steps))
 
     def delay(self, name: str, duration_ps: int, after: Sequence[Job] = ()) -> Job:
         """Time that passes without using anything."""
-        job = self._job(name, LATENCY, after)
-        self._env.process(self._pass(job, duration_ps))
-        return job
+        return self._job(name, LATENCY, after, lambda job: self._wait(duration_ps, job.end))
 
     def flow(
         self,
@@ -151,9 +192,16 @@ class Engine:
         after: Sequence[Job] = (),
     ) -> Job:
         """Move bytes along a route, after a fixed latency."""
-        job = self._job(name, bottleneck(route, self._capacity), after)
-        job.moves = Flow(route, n_bytes * PS_PER_S, priority, self._env.event(), n_bytes)
-        self._env.process(self._move(job, job.moves, latency_ps))
+        flow = Flow(route, n_bytes * PS_PER_S, priority, n_bytes)
+
+        def begin(job: Job) -> None:
+            if latency_ps:
+                self._wait(latency_ps, lambda: self._carry(job, flow))
+            else:
+                self._carry(job, flow)
+
+        job = self._job(name, bottleneck(route, self._capacity), after, begin)
+        job.moves = flow
         return job
 
     def occupy(
@@ -169,9 +217,13 @@ class Engine:
 
         The time, in picoseconds, is a function of when the occupation starts.
         """
-        job = self._job(name, resource, after)
-        self._env.process(self._hold(job, duration_ps, priority))
-        return job
+
+        def begin(job: Job) -> None:
+            work = duration_ps(self.now_ps) * self._capacity[resource]
+            job.moves = Flow((resource,), work, priority, 0)
+            self._carry(job, job.moves)
+
+        return self._job(name, resource, after, begin)
 
     def call(self, generator: Steps) -> None:
         """Run a SimPy process beside the jobs; it may create jobs and wait for their events."""
@@ -229,9 +281,17 @@ class Engine:
             job = job.cause
         return {resource: time_ps for resource, time_ps in charged.items() if time_ps}
 
-    def _job(self, name: str, resource: str, after: Sequence[Job]) -> Job:
-        job = Job(name, resource, self._env.event(), after)
+    def _job(
+        self, name: str, resource: str, after: Sequence[Job], begin: Callable[[Job], None]
+    ) -> Job:
+        job = Job(self._env, name, resource, tuple(after), begin)
         self._jobs.append(job)
+        for other in job.after:
+            if other.end_ps < 0:
+                other.followers.append(job)
+                job.n_pending += 1
+        if not job.n_pending:
+            job.get_ready()
         return job
 
     def _waiting(self) -> str:
@@ -245,59 +305,44 @@ class Engine:
             told.append(f"{len(outstanding) - N_TOLD} more")
         return "; ".join(told)
 
-    def _ready(self, job: Job) -> Steps:
-        for other in job.after:
-            if other.end_ps < 0:
-                yield other.event
-        job.ready_ps = job.start_ps = self.now_ps
-        if job.after:
-            job.cause = max(job.after, key=lambda other: other.end_ps)
+    def _wait(self, duration_ps: int, action: Callable[[], None]) -> None:
+        call_after(self._env, duration_ps, action)
 
-    def _work(self, job: Job, steps: Sequence[tuple[str, int]]) -> Steps:
-        yield from self._ready(job)
-        turns = self._turns.get(job.resource)
-        if turns is None:
-            turns = self._turns[job.resource] = simpy.Resource(self._env)
-        with turns.request() as turn:
-            yield turn
-            job.start_ps = self.now_ps
-            if job.start_ps > job.ready_ps:
-                job.cause = self._holder[job.resource]
-            for name, duration_ps in steps:
-                start_ps = self.now_ps
-                yield self._env.timeout(duration_ps)
-                if self._probe:
-                    self._probe(Record(name, job.resource, start_ps, self.now_ps))
-            self._holder[job.resource] = job
-        busy_ps = self.now_ps - job.start_ps
-        self._task_busy_ps[job.resource] = self._task_busy_ps.get(job.resource, 0) + busy_ps
-        self._end(job)
+    def _queue_up(self, job: Job, steps: StepTimes) -> None:
+        queue = self._queues.setdefault(job.resource, deque())
+        queue.append((job, steps))
+        if len(queue) == 1:
+            self._serve(queue)
 
-    def _pass(self, job: Job, duration_ps: int) -> Steps:
-        yield from self._ready(job)
-        yield self._env.timeout(duration_ps)
-        self._end(job)
-
-    def _hold(self, job: Job, duration_ps: Callable[[int], int], priority: int) -> Steps:
-        yield from self._ready(job)
-        work = duration_ps(self.now_ps) * self._capacity[job.resource]
-        job.moves = Flow((job.resource,), work, priority, self._env.event(), 0)
-        yield from self._carry(job, job.moves)
-
-    def _move(self, job: Job, flow: Flow, latency_ps: int) -> Steps:
-        yield from self._ready(job)
-        if latency_ps:
-            yield self._env.timeout(latency_ps)
-        yield from self._carry(job, flow)
-
-    def _carry(self, job: Job, flow: Flow) -> Steps:
+    def _serve(self, queue: deque[tuple[Job, StepTimes]]) -> None:
+        """Let the first of a queue have the resource, then the next."""
+        job, steps = queue[0]
         job.start_ps = self.now_ps
-        self._network.start(flow)
-        yield flow.done
-        if self._probe:
-            self._probe(Record(job.name, job.resource, job.start_ps, self.now_ps, flow.n_bytes))
-        self._end(job)
+        duration_ps = sum(step_ps for _, step_ps in steps)
 
-    def _end(self, job: Job) -> None:
-        job.end_ps = self.now_ps
-        job.event.succeed()
+        def leave() -> None:
+            self._task_busy_ps[job.resource] = self._task_busy_ps.get(job.resource, 0) + duration_ps
+            if self._probe:
+                start_ps = job.start_ps
+                for name, step_ps in steps:
+                    self._probe(Record(name, job.resource, start_ps, start_ps + step_ps))
+                    start_ps += step_ps
+            queue.popleft()
+            if queue:
+                following, _ = queue[0]
+                if following.ready_ps < self.now_ps:
+                    following.cause = job
+                self._serve(queue)
+            job.end()
+
+        self._wait(duration_ps, leave)
+
+    def _carry(self, job: Job, flow: Flow) -> None:
+        job.start_ps = self.now_ps
+
+        def arrive() -> None:
+            if self._probe:
+                self._probe(Record(job.name, job.resource, job.start_ps, self.now_ps, flow.n_bytes))
+            job.end()
+
+        self._network.start(flow, arrive)

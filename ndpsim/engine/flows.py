@@ -18,16 +18,15 @@ from ndpsim.units import PS_PER_S, ceil_div
 class Flow:
     """Something that moves along `route`; `left` is in byte-picoseconds per second."""
 
-    __slots__ = ("done", "left", "limit", "limited_ps", "n_bytes", "priority", "rate", "route")
+    __slots__ = ("arrive", "left", "limit", "limited_ps", "n_bytes", "priority", "rate", "route")
 
-    def __init__(
-        self, route: tuple[str, ...], left: int, priority: int, done: simpy.Event, n_bytes: int
-    ) -> None:
+    def __init__(self, route: tuple[str, ...], left: int, priority: int, n_bytes: int) -> None:
         self.route = route
         self.left = left
         self.priority = priority
-        self.done = done
         self.n_bytes = n_bytes
+        self.arrive: Callable[[], None] | None = None
+        """What happens when nothing is left."""
         self.rate = 0
         self.limit = route[0]
         """The resource that keeps `rate` from being higher."""
@@ -116,12 +115,13 @@ class FlowNetwork:
         self._arrived_bytes: Counter[str] = Counter()
         """By resource, of flows that have ended."""
 
-    def start(self, flow: Flow) -> None:
-        """Put a flow on its way now."""
+    def start(self, flow: Flow, arrive: Callable[[], None]) -> None:
+        """Put a flow on its way now; `arrive` is called when nothing is left of it."""
         if flow.left == 0:
-            flow.done.succeed()
+            call_after(self._env, 0, arrive)
             return
         self.advance()
+        flow.arrive = arrive
         self._active.append(flow)
         self._refresh()
 
@@ -159,7 +159,7 @@ class FlowNetwork:
         """Share again, once per instant however many flows start or end in it."""
         if not self._stale:
             self._stale = True
-            self._after(0, self._share)
+            call_after(self._env, 0, self._share)
 
     def _share(self) -> None:
         self._stale = False
@@ -172,7 +172,7 @@ class FlowNetwork:
         version = self._version
         times = [ceil_div(f.left, f.rate) for f in self._active if f.rate]
         if times:
-            self._after(min(times), lambda: self._finish(version))
+            call_after(self._env, min(times), lambda: self._finish(version))
 
     def _finish(self, version: int) -> None:
         if version != self._version:
@@ -182,13 +182,17 @@ class FlowNetwork:
         self._active = [flow for flow in self._active if flow.left]
         for flow in done:
             _count(self._arrived_bytes, flow.route, flow.n_bytes)
-            flow.done.succeed()
+            arrive, flow.arrive = flow.arrive, None
+            assert arrive is not None
+            arrive()
         self._refresh()
 
-    def _after(self, delay_ps: int, action: Callable[[], None]) -> None:
-        timeout = self._env.timeout(delay_ps)
-        assert timeout.callbacks is not None
-        timeout.callbacks.append(lambda _: action())
+
+def call_after(env: simpy.Environment, delay_ps: int, action: Callable[[], None]) -> None:
+    """Call `action` when `delay_ps` has passed; behind what was scheduled for then before."""
+    timeout = env.timeout(delay_ps)
+    assert timeout.callbacks is not None
+    timeout.callbacks.append(lambda _: action())
 
 
 def _count(total: Counter[str], route: tuple[str, ...], n_bytes: int) -> None:
