@@ -272,7 +272,12 @@ def _placement(result: RunResult) -> Pairs:
     summary = result.summary
     hit, imbalance = summary["gpu_hit_frac"], summary["ndp_imbalance"]
     return [
-        ("GPU hits", "no decode steps" if hit is None else f"{percent(hit)} of decode's pairs"),
+        (
+            "GPU hits",
+            "no decode steps"
+            if hit is None
+            else f"{percent(hit)} of decode's (token, expert) pairs",
+        ),
         ("prefetched", f"{summary['prefetched_experts']} experts"),
         (
             "NDP imbalance",
