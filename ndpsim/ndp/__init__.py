@@ -7,6 +7,7 @@ from ndpsim.ndp.unit import (
     execute,
     flop_per_s,
     memory_bytes_per_s,
+    refresh_interval_ps,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "execute",
     "flop_per_s",
     "memory_bytes_per_s",
+    "refresh_interval_ps",
 ]

@@ -54,7 +54,7 @@ class Execution:
 def execute(
     memo: Memo, ndp: NdpSpec, slices: tuple[ExpertSlice, ...], refresh_offset_ps: int
 ) -> Execution:
-    """Run slices back to back on one unit, `refresh_offset_ps` into a refresh interval.
+    """Run slices back to back on one unit, `refresh_offset_ps` after any of its refreshes.
 
     Weights stream without pause while the buffer has room. Tile i computes when its weights have
     arrived and tile i-1 is done; its load waits until tile i-2 is done (double buffering). The down
@@ -69,7 +69,8 @@ def execute(
             marks.append(ceil_div(read + end, ndp.ranks))
             compute_ps.append(tile_ps)
         read += piece.weight_bytes
-    stream = Stream(n_bytes=ceil_div(read, ndp.ranks), refresh_offset_ps=refresh_offset_ps)
+    offset_ps = refresh_offset_ps % refresh_interval_ps(ndp)
+    stream = Stream(n_bytes=ceil_div(read, ndp.ranks), refresh_offset_ps=offset_ps)
     arrivals = memo(stream_marks, ndp.dram, stream, tuple(marks))
     return Execution(
         duration_ps=pipeline_ps(arrivals.marks_ps, compute_ps)
@@ -129,6 +130,11 @@ def mac_rate(ndp: NdpSpec, weight: Format) -> int:
     except KeyError:
         known = ", ".join(sorted(ndp.macs_per_cycle))
         raise ConfigError("ndp", f"no MAC rate for format '{weight.name}'; has: {known}") from None
+
+
+def refresh_interval_ps(ndp: NdpSpec) -> int:
+    """Time between two refreshes that a rank is due."""
+    return ps_from_cycles(ndp.dram.cycles()["nREFI"], ndp.dram.clock)
 
 
 def memory_bytes_per_s(ndp: NdpSpec) -> int:

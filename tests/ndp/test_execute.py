@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from ndpsim.dram import Stream, stream_marks
 from ndpsim.errors import ConfigError
 from ndpsim.memo import NoMemo
-from ndpsim.ndp import ExpertSlice, NdpSpec, execute, flop_per_s, memory_bytes_per_s
+from ndpsim.ndp import (
+    ExpertSlice,
+    NdpSpec,
+    execute,
+    flop_per_s,
+    memory_bytes_per_s,
+    refresh_interval_ps,
+)
 from ndpsim.ndp.unit import tiles
 from ndpsim.units import ceil_div, ps_for, ps_from_cycles
 from ndpsim.workload.operators import Format
@@ -159,25 +166,26 @@ def test_half_the_columns_take_half_the_time_but_for_the_start(memo, dimm):
 
 
 def test_experts_back_to_back_save_the_second_start(memo, dimm):
-    interval_ps = ps_from_cycles(dimm.dram.cycles()["nREFI"], dimm.dram.clock)
     first_ps = memo(execute, dimm, (QWEN3,), 0).duration_ps
-    second_ps = memo(execute, dimm, (QWEN3,), first_ps % interval_ps).duration_ps
+    second_ps = memo(execute, dimm, (QWEN3,), first_ps).duration_ps
     both_ps = memo(execute, dimm, (QWEN3, QWEN3), 0).duration_ps
     assert both_ps < first_ps + second_ps < 1.01 * both_ps
 
 
 def test_the_refresh_phase_moves_an_end_by_at_most_two_refreshes(memo, dimm):
-    interval, clock = dimm.dram.cycles()["nREFI"], dimm.dram.clock
-    refresh_ps = ps_from_cycles(2 * dimm.dram.cycles()["nRFC"], clock)
-    offsets_ps = [ps_from_cycles(i * interval // 8, clock) for i in range(8)]
+    refresh_ps = ps_from_cycles(2 * dimm.dram.cycles()["nRFC"], dimm.dram.clock)
+    offsets_ps = [i * refresh_interval_ps(dimm) // 8 for i in range(8)]
     times = [memo(execute, dimm, (QWEN3,), offset_ps).duration_ps for offset_ps in offsets_ps]
     assert 0 < max(times) - min(times) <= refresh_ps
 
 
-def test_a_refresh_offset_beyond_the_interval_is_refused(memo, dimm):
-    interval_ps = ps_from_cycles(dimm.dram.cycles()["nREFI"], dimm.dram.clock)
-    with pytest.raises(ConfigError, match="not in"):
-        execute(memo, dimm, (QWEN3,), interval_ps)
+@shared_fixtures
+@given(work=work, offset_ps=st.integers(0, 7_000_000), n_intervals=st.integers(1, 10**6))
+def test_whole_refresh_intervals_later_everything_takes_the_same(
+    work, offset_ps, n_intervals, memo, dimm
+):
+    later_ps = offset_ps + n_intervals * refresh_interval_ps(dimm)
+    assert memo(execute, dimm, work, later_ps) == memo(execute, dimm, work, offset_ps)
 
 
 def test_memory_of_streams_changes_no_integer(memo, dimm):

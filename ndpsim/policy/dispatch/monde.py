@@ -4,6 +4,7 @@ from typing import Literal
 
 from ndpsim.policy.contract import Dispatch, DispatchView, Plan
 from ndpsim.registry import register
+from ndpsim.spec.model import Time
 from ndpsim.units import ceil_div
 
 
@@ -16,6 +17,10 @@ class BandwidthRatio(Dispatch):
     """
 
     source = "MoNDE, DAC 2024, arXiv 2405.18832"
+    decision_base: Time = 1_000_000
+    """Assumed: one pass over the router's output in cached host memory, about 1 us."""
+    decision_per_expert: Time = 20_000
+    """Assumed: 20 ns, an expert's part in sorting by tokens."""
     rounding: Literal["floor", "round", "ceil"] = "round"
     """How H becomes a whole number; the paper does not say."""
 
