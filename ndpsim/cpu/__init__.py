@@ -3,6 +3,7 @@
 from ndpsim.cpu.cost import (
     compute_ps,
     flop_energy_fj,
+    kernel_bytes_per_s,
     memory_bytes_per_s,
     operator_ps,
     peak_flop_per_s,
@@ -13,6 +14,7 @@ __all__ = [
     "CpuSpec",
     "compute_ps",
     "flop_energy_fj",
+    "kernel_bytes_per_s",
     "memory_bytes_per_s",
     "operator_ps",
     "peak_flop_per_s",

@@ -5,7 +5,7 @@ from math import ceil
 from ndpsim.cpu.spec import CpuSpec
 from ndpsim.errors import ConfigError
 from ndpsim.memo import Memo
-from ndpsim.units import ps_for
+from ndpsim.units import ceil_div, ps_for
 from ndpsim.workload.operators import Gemm, Operator
 
 
@@ -20,17 +20,27 @@ def operator_ps(memo: Memo, cpu: CpuSpec, operator: Operator) -> int:
     ConfigError
         The CPU has no rate for the operator's activation format.
     """
-    memory_ps = ps_for(operator.n_bytes, memory_bytes_per_s(cpu))
+    memory_ps = ps_for(operator.n_bytes, kernel_bytes_per_s(cpu))
     return max(cpu.call + memory_ps, compute_ps(memo, cpu, operator))
 
 
 def compute_ps(memo: Memo, cpu: CpuSpec, operator: Operator) -> int:
-    """As `operator_ps`, if memory were no limit: the call and the arithmetic."""
+    """As `operator_ps`, if memory were no limit: the call and the arithmetic.
+
+    A GEMM takes the matrix unit where that is faster than SIMD.
+    """
     del memo  # leaf of the model: nothing below is worth remembering
-    flop = operator.flop
+    format_name = operator.activation.name
+    flop, prepare_ps = operator.flop, 0
     if isinstance(operator, Gemm) and operator.weight != operator.activation:
-        flop += cpu.dequant_flop * operator.n * operator.k
-    return cpu.call + ps_for(flop, peak_flop_per_s(cpu, operator.activation.name))
+        prepare = cpu.dequant_flop * operator.n * operator.k
+        prepare_ps = ps_for(prepare, _simd_flop_per_s(cpu, format_name))
+    body_ps = ps_for(flop, _simd_flop_per_s(cpu, format_name))
+    if isinstance(operator, Gemm) and format_name in cpu.matrix_flop:
+        rows = ceil_div(operator.m, cpu.matrix_rows) * cpu.matrix_rows
+        tiles_flop = flop // operator.m * rows
+        body_ps = min(body_ps, ps_for(tiles_flop, _matrix_flop_per_s(cpu, format_name)))
+    return cpu.call + prepare_ps + body_ps
 
 
 def _core_flop(cpu: CpuSpec, format_name: str) -> int:
@@ -44,14 +54,37 @@ def _core_flop(cpu: CpuSpec, format_name: str) -> int:
         ) from None
 
 
-def peak_flop_per_s(cpu: CpuSpec, format_name: str) -> int:
-    """The highest FLOP rate any operator reaches."""
+def _simd_flop_per_s(cpu: CpuSpec, format_name: str) -> int:
     return ceil(_core_flop(cpu, format_name) * cpu.cores * cpu.clock * cpu.simd_frac)
 
 
+def _matrix_flop_per_s(cpu: CpuSpec, format_name: str) -> int:
+    return ceil(cpu.matrix_flop.get(format_name, 0) * cpu.cores * cpu.clock * cpu.matrix_frac)
+
+
+def peak_flop_per_s(cpu: CpuSpec, format_name: str) -> int:
+    """The highest FLOP rate any operator reaches."""
+    return max(_simd_flop_per_s(cpu, format_name), _matrix_flop_per_s(cpu, format_name))
+
+
 def memory_bytes_per_s(cpu: CpuSpec) -> int:
-    """The highest rate at which the cores read host memory."""
-    return ceil(cpu.memory_bandwidth * cpu.memory_frac)
+    """The highest rate at which the cores read host memory.
+
+    The channels or the clusters' ports limit it. With pages interleaved over n NUMA nodes, a node's
+    cores find 1/n of them at home and the rest at `remote_frac` of the rate.
+    """
+    rate = cpu.memory_bandwidth * cpu.memory_frac
+    if cpu.cluster_bandwidth is not None:
+        rate = min(rate, cpu.clusters * cpu.cluster_bandwidth * cpu.cluster_frac)
+    if cpu.numa == "interleaved":
+        home_frac = 1 / cpu.numa_nodes
+        rate /= home_frac + (1 - home_frac) / cpu.remote_frac
+    return ceil(rate)
+
+
+def kernel_bytes_per_s(cpu: CpuSpec) -> int:
+    """The rate at which expert kernels read weights that nothing else competes with."""
+    return ceil(memory_bytes_per_s(cpu) * cpu.kernel_frac)
 
 
 def flop_energy_fj(cpu: CpuSpec, format_name: str) -> int:
