@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ndpsim.errors import ConfigError
 from ndpsim.experiment.result import RunResult
 from ndpsim.experiment.routing import Routing, routing_of
 from ndpsim.experiment.spec import RunSpec
@@ -15,6 +16,7 @@ from ndpsim.policy import Placement
 from ndpsim.serving import serve, steps
 from ndpsim.spec import Resolved, digest, resolve
 from ndpsim.system import (
+    GPU,
     MEMORY,
     STAGING_BUFFERS,
     Bound,
@@ -44,6 +46,7 @@ class Room:
 
     units: tuple[str, ...]
     host: str
+    gpu: str
     n_moe_layers: int
     n_experts: int
     d_expert: int
@@ -129,13 +132,19 @@ def run_resolved(
 def build_machine(spec: RunSpec, model: ModelSpec) -> tuple[Machine, Placement]:
     """The machine of a run, with every expert at its home."""
     system = spec.system
+    if spec.scheduler.partition.on == "ndp" and system.ndp is None:
+        raise ConfigError(
+            "scheduler.partition",
+            f"'{spec.scheduler.partition.name}' needs NDP units; the system has none",
+        )
     room = Room(
         units=unit_names(system),
         host=MEMORY,
+        gpu=GPU,
         n_moe_layers=model.n_moe_layers,
         n_experts=model.n_experts,
         d_expert=model.d_expert,
-        slice_granularity=system.ndp.unit.slice_granularity,
+        slice_granularity=system.ndp.unit.slice_granularity if system.ndp else 1,
     )
     placement = spec.scheduler.partition.place(room)
     return Machine(system, model, spec.formats.formats(), placement.homes), placement

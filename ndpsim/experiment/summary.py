@@ -43,7 +43,7 @@ def summarize(run: Finished) -> dict[str, Any]:
     busy, n_bytes = tally.total("busy_ps"), tally.total("n_bytes")
     critical = tally.total("critical_ps")
     units = [busy.get(unit, 0) for unit in run.machine.units]
-    decode_pairs = sum(int((r.n_gpu + r.n_near).sum()) for r in decode)
+    decode_pairs = sum(int((r.n_gpu + r.n_near + r.n_cpu).sum()) for r in decode)
     hits = sum(int(r.n_hit.sum()) for r in decode)
     return {
         "ttft_s": prefill_s,
@@ -91,7 +91,7 @@ def _layers(run: Finished) -> Columns:
         "phase": [name for name, _ in phases for _ in range(n_layers)],
         "layer": np.tile(np.arange(n_layers), len(phases)),
     }
-    for field in ("attention_ps", "experts_ps", "n_gpu", "n_near", "n_hit"):
+    for field in ("attention_ps", "experts_ps", "n_gpu", "n_near", "n_cpu", "n_hit"):
         columns[field] = np.concatenate(
             [np.sum([getattr(r, field) for r in results], axis=0) for _, results in phases]
         )
@@ -107,7 +107,7 @@ def _tokens(run: Finished) -> Columns:
         "emitted_ps": np.cumsum(durations),
         "duration_ps": durations,
     }
-    for field in ("attention_ps", "experts_ps", "n_gpu", "n_near", "n_hit"):
+    for field in ("attention_ps", "experts_ps", "n_gpu", "n_near", "n_cpu", "n_hit"):
         columns[field] = np.array([int(getattr(r, field).sum()) for r in results], dtype=np.int64)
     return columns
 

@@ -62,7 +62,7 @@ class Policy(Spec):
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """`columns` of an expert's inner dimension, held by `unit` (an NDP unit or the host memory)."""
+    """`columns` of an expert's inner dimension on `unit`: an NDP unit, host memory or the GPU."""
 
     unit: str
     columns: int
@@ -99,6 +99,10 @@ class PartitionView(Protocol):
         """The host's ordinary memory."""
 
     @property
+    def gpu(self) -> str:
+        """The GPU's own memory."""
+
+    @property
     def n_moe_layers(self) -> int:
         """Layers with routed experts."""
 
@@ -119,7 +123,7 @@ class Partition(Policy):
     """Where expert weights live, and how one expert is cut over NDP units."""
 
     kind: ClassVar[str] = "partition"
-    on: ClassVar[Literal["ndp", "host"]] = "ndp"
+    on: ClassVar[Literal["ndp", "host", "gpu"]] = "ndp"
     """Which memory holds the experts."""
 
     @abstractmethod
@@ -169,13 +173,17 @@ class DispatchView(Protocol):
     def blocked_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
         """(unit, time) that fetching this slot keeps a unit from computing."""
 
+    def cpu_ps(self, slot: Slot) -> int:
+        """Compute time on the host CPU, which reads the weights where they live."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Slot indices by device, in order of execution; each slot appears exactly once."""
 
     gpu: tuple[int, ...]
-    near: tuple[int, ...]
+    near: tuple[int, ...] = ()
+    cpu: tuple[int, ...] = ()
 
 
 class Dispatch(Policy):
@@ -191,7 +199,7 @@ class Dispatch(Policy):
 
     @abstractmethod
     def plan(self, view: DispatchView) -> Plan:
-        """Assign every slot, each to the GPU or near its home; what is missing there is copied."""
+        """Assign every slot to the GPU (copied if missing), near its home, or to the host CPU."""
 
     def decision_ps(self, n_active: int) -> int:
         """Picoseconds the decision takes on the host CPU."""

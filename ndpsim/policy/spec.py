@@ -39,10 +39,10 @@ class SchedulerSpec(Spec):
 
     @model_validator(mode="after")
     def _policies_agree(self) -> Self:
-        if self.partition.on == "host" and self.dispatch.near:
+        if self.partition.on != "ndp" and self.dispatch.near:
             raise ValueError(
                 f"dispatch '{self.dispatch.name}' computes near data, but partition "
-                f"'{self.partition.name}' keeps experts in host memory"
+                f"'{self.partition.name}' keeps experts in {self.partition.on} memory"
             )
         if self.prefetch.watches and not self.cache.keeps_prefetched:
             raise ValueError(

@@ -32,7 +32,7 @@ def audit(
         A law is broken; says which, where and by how much.
     """
     n_routed = int((routed >= 0).sum())
-    n_computed = sum(int((r.n_gpu + r.n_near).sum()) for r in results)
+    n_computed = sum(int((r.n_gpu + r.n_near + r.n_cpu).sum()) for r in results)
     _equal("experts", "(token, expert) pairs computed", n_computed, n_routed)
     if session.peak_resident > plan.expert_capacity:
         text = f"{session.peak_resident} experts held, room for {plan.expert_capacity}"

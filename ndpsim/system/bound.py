@@ -2,15 +2,17 @@
 
 Given the routing that is executed, the number formats and the placement's homes, any schedule must
 (1) run attention, router, shared experts and combine on the GPU; (2) compute each active expert on
-the GPU or near its data, in any fractional split; (3) bring an expert's weights over the links at
-least once before the GPU may compute it, all transfers of the request sharing the links' bandwidth.
+the GPU, near its data or on the host CPU, in any fractional split; (3) bring an expert's weights
+over the links at least once before the GPU may compute it, all transfers of the request sharing the
+links' bandwidth.
 Decisions, commands and activations cost nothing, and any transfer may be known from the start.
 
 For a stage with GPU share x_e of expert e, GPU work g_e and near work n_e, every w in [0, 1] gives
 
     t >= w (shared + sum g_e x_e) + (1 - w) sum n_e (1 - x_e) + combine
 
-(linear-programming duality of the makespan). Summed over stages, the x appear with savings
+(linear-programming duality of the makespan), where n_e = min(u unit work, (1 - u) CPU work) for any
+u in [0, 1] covers units and CPU at work together. Summed over stages, the x appear with savings
 v = max(0, (1 - w) n_e - w g_e) per use. A share x of an expert needs a share x of its weights
 moved, so N transfers can serve no more than all uses of the N experts with most savings; and in a
 window of steps the GPU cannot serve more experts than it has room for, plus those transferred in
@@ -18,15 +20,16 @@ the window. The total T thus obeys T >= base - savings(T / transfer time), whose
 found by bisection. The bound is the best over scalings of the per-stage optimal w.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ndpsim import gpu
+from ndpsim import cpu, gpu
 from ndpsim.memo import Memo
 from ndpsim.ndp import flop_per_s, memory_bytes_per_s
-from ndpsim.system.machine import Machine
+from ndpsim.system.machine import Copy, Machine
 from ndpsim.system.stage import combine_operator, expert_work, gpu_ps
 from ndpsim.units import PS_PER_S
 from ndpsim.workload import Operator, expert_bytes, expert_flop, shared_operators
@@ -100,10 +103,9 @@ class Bound:
         n_all = machine.model.n_moe_layers * machine.model.n_experts
         self._saved_ps = np.zeros((len(SCALES), n_all))
         self._windows = [_Window(n_steps, room, n_all) for n_steps in WINDOWS]
-        self._used = np.zeros(n_all, dtype=bool)
         self._base_ps = np.zeros(len(SCALES))
         self._terms: dict[tuple[int, bytes], _StageTerms] = {}
-        self._expert_ps: dict[int, tuple[float, float, float]] = {}
+        self._expert_ps: dict[int, tuple[float, ...]] = {}
 
     def add(self, routed: NDArray[np.int16]) -> None:
         """Add one step's expert stages; `routed` is (n_tokens, n_moe_layers, top_k) ids."""
@@ -125,7 +127,6 @@ class Bound:
 
     def _save(self, experts: NDArray[np.int64], saved_ps: NDArray[np.float64]) -> None:
         """Note one step's active experts and what their uses on the GPU would save."""
-        self._used[experts] = True
         step_ps = np.zeros_like(self._saved_ps)
         step_ps[:, experts] = saved_ps
         self._saved_ps += step_ps
@@ -134,10 +135,7 @@ class Bound:
 
     def solve_ps(self, gpu_only_ps: int) -> int:
         """The bound of the whole request, given the time of all stages that are GPU only."""
-        transfer_ps = self._transfer_ps()
-        if not self._near:
-            compulsory_ps = transfer_ps * int(self._used.sum())
-            return int(max(gpu_only_ps + self._base_ps[0], compulsory_ps))
+        transfer_ps = _least_copy_ps(self._machine.copies, self._machine.capacity)
         curves = [window.savings() for window in self._windows]
         bounds = []
         for scale, (base_ps, saved_ps) in enumerate(
@@ -160,52 +158,63 @@ class Bound:
         shared_ps = float(gpu_ps(self._memo, machine, shared))
         combine = combine_operator(machine, n_tokens, n_tokens)
         combine_ps = float(gpu_ps(self._memo, machine, (combine,)))
-        on_gpu, memory, flop = np.array([self._least_ps(int(n)) for n in counts]).T
-        if not self._near:
-            base = np.full(len(SCALES), shared_ps + on_gpu.sum() + combine_ps)
-            return _StageTerms(base, np.zeros((len(SCALES), len(counts))))
-        near, best_w = max(
-            ((near, *_best_weight(shared_ps, on_gpu, near)) for near in (memory, flop)),
-            key=lambda candidate: candidate[1],
-        )[::2]
-        w = SCALES * best_w
-        base = w[:, 0] * shared_ps + (1 - w[:, 0]) * near.sum() + combine_ps
-        return _StageTerms(base, np.maximum(0.0, (1 - w) * near - w * on_gpu))
+        on_gpu, off_gpu = self._least_ps(counts)
+        w = SCALES * _best_weight(shared_ps, on_gpu, off_gpu)
+        base = w[:, 0] * shared_ps + (1 - w[:, 0]) * off_gpu.sum() + combine_ps
+        return _StageTerms(base, np.maximum(0.0, (1 - w) * off_gpu - w * on_gpu))
 
-    def _least_ps(self, n_tokens: int) -> tuple[float, float, float]:
-        """(on the GPU, near by memory, near by compute): least time of one expert, all units on it.
+    def _least_ps(
+        self, counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Least time of each expert on the GPU, and off it with units and CPU at work together.
 
-        Memory and compute of different experts may overlap near data, so a stage's near work is
-        either all memory time or all compute time, whichever bounds better.
+        Memory and compute of different experts may overlap on units and CPU, so each one's work in
+        a stage is either all memory time or all compute time, whichever bounds better.
         """
+        on_gpu, *near, host_memory, host_flop = np.array(
+            [self._expert_ps_of(int(n)) for n in counts]
+        ).T
+        host = max(host_memory, host_flop, key=np.sum)
+        if not self._near:
+            return on_gpu, host
+        units = max(*near, key=np.sum)
+        u = host.sum() / (units.sum() + host.sum())
+        return on_gpu, np.minimum(u * units, (1 - u) * host)
+
+    def _expert_ps_of(self, n_tokens: int) -> tuple[float, ...]:
+        """Least time of one expert: GPU; units by memory, by compute; CPU by memory, by compute."""
         if n_tokens not in self._expert_ps:
-            machine = self._machine
-            ndp, weight = machine.system.ndp.unit, machine.formats.expert
-            n_units = machine.system.ndp.count
-            n_bytes = expert_bytes(machine.model, weight)
-            n_flop = expert_flop(machine.model, n_tokens)
-            on_gpu = sum(_roofline_ps(machine, op) for op in expert_work(machine, n_tokens))
-            self._expert_ps[n_tokens] = (
-                on_gpu,
-                n_bytes * PS_PER_S / (n_units * memory_bytes_per_s(ndp)) if self._near else 0.0,
-                n_flop * PS_PER_S / (n_units * flop_per_s(ndp, weight)) if self._near else 0.0,
+            machine, weight = self._machine, self._machine.formats.expert
+            n_bytes, n_flop = (
+                expert_bytes(machine.model, weight),
+                expert_flop(machine.model, n_tokens),
             )
+            on_gpu = sum(_roofline_ps(machine, op) for op in expert_work(machine, n_tokens))
+            near_memory = near_flop = 0.0
+            if self._near:
+                unit, n_units = machine.ndp.unit, len(machine.units)
+                near_memory = n_bytes * PS_PER_S / (n_units * memory_bytes_per_s(unit))
+                near_flop = n_flop * PS_PER_S / (n_units * flop_per_s(unit, weight))
+            host_memory = _least_copy_ps(machine.reads, machine.capacity)
+            host_rate = cpu.peak_flop_per_s(machine.system.cpu, machine.formats.activation.name)
+            host_flop = n_flop * PS_PER_S / host_rate
+            self._expert_ps[n_tokens] = (on_gpu, near_memory, near_flop, host_memory, host_flop)
         return self._expert_ps[n_tokens]
 
-    def _transfer_ps(self) -> float:
-        """Least link time of one expert: on each resource, that of the home that loads it least."""
-        capacity = self._machine.capacity
-        loads: list[dict[str, int]] = []
-        for copies in self._machine.copies:
-            load: dict[str, int] = {}
-            for copy in copies:
-                for resource in copy.route:
-                    load[resource] = load.get(resource, 0) + copy.n_bytes
-            loads.append(load)
-        return max(
-            min(load.get(resource, 0) for load in loads) * PS_PER_S / capacity[resource]
-            for resource in capacity
-        )
+
+def _least_copy_ps(copies: tuple[tuple[Copy, ...], ...], capacity: Mapping[str, int]) -> float:
+    """Least link time of one expert: on each resource, that of the home that loads it least."""
+    loads: list[dict[str, int]] = []
+    for home in copies:
+        load: dict[str, int] = {}
+        for copy in home:
+            for resource in copy.route:
+                load[resource] = load.get(resource, 0) + copy.n_bytes
+        loads.append(load)
+    return max(
+        min(load.get(resource, 0) for load in loads) * PS_PER_S / rate
+        for resource, rate in capacity.items()
+    )
 
 
 def _roofline_ps(machine: Machine, operator: Operator) -> float:
@@ -217,16 +226,15 @@ def _roofline_ps(machine: Machine, operator: Operator) -> float:
 
 
 def _best_weight(
-    shared_ps: float, on_gpu: NDArray[np.float64], near: NDArray[np.float64]
-) -> tuple[float, float]:
-    """(bound, w): the best w when every expert may be on the GPU already.
+    shared_ps: float, on_gpu: NDArray[np.float64], off_gpu: NDArray[np.float64]
+) -> float:
+    """The w that bounds best when every expert may be on the GPU already.
 
     The bound is concave and piecewise linear in w; its breakpoints are tried.
     """
-    w = np.unique(np.concatenate([[0.0, 1.0], near / (near + on_gpu)]))
-    value = w * shared_ps + np.minimum(np.outer(w, on_gpu), np.outer(1 - w, near)).sum(axis=1)
-    best = int(np.argmax(value))
-    return float(value[best]), float(w[best])
+    w = np.unique(np.concatenate([[0.0, 1.0], off_gpu / (off_gpu + on_gpu)]))
+    value = w * shared_ps + np.minimum(np.outer(w, on_gpu), np.outer(1 - w, off_gpu)).sum(axis=1)
+    return float(w[int(np.argmax(value))])
 
 
 def _least_total_ps(base_ps: float, savings: list[NDArray[np.float64]], transfer_ps: float) -> int:

@@ -31,7 +31,6 @@ def energy_j(
     """
     system, activation = machine.system, machine.formats.activation.name
     seconds = duration_ps / PS_PER_S
-    ndp = system.ndp.unit
     ranks = {ranks_of(unit) for unit in machine.units}
     return {
         "gpu_compute": flop.get(GPU, 0) * gpu.flop_energy_fj(system.gpu, activation) * FJ,
@@ -40,17 +39,26 @@ def energy_j(
         "cpu_compute": flop.get("cpu", 0) * cpu.flop_energy_fj(system.cpu, activation) * FJ,
         "cpu_memory": 8 * n_bytes.get("cpu", 0) * system.cpu.memory_energy * FJ,
         "cpu_static": system.cpu.idle_power * UW * seconds,
-        "ndp_compute": sum(flop.get(unit, 0) for unit in machine.units) * ndp.energy_per_flop * FJ,
-        "ndp_dram": fsum(
-            n * ndp.dram.energy.get(name.split(".")[1], 0) * FJ for name, n in commands.items()
-        ),
-        "ndp_static": len(machine.units)
-        * (ndp.static_power + ndp.ranks * ndp.dram.standby_power)
-        * UW
-        * seconds,
+        **_units_j(machine, seconds, flop, commands),
         "links": fsum(
             8 * n * machine.topology.energy[name] * FJ
             for name, n in n_bytes.items()
             if name in machine.topology.energy and name not in ranks
         ),
+    }
+
+
+def _units_j(
+    machine: Machine, seconds: float, flop: Mapping[str, int], commands: Mapping[str, int]
+) -> dict[str, float]:
+    if not machine.units:
+        return {}
+    unit = machine.ndp.unit
+    static_power = unit.static_power + unit.ranks * unit.dram.standby_power
+    return {
+        "ndp_compute": sum(flop.get(name, 0) for name in machine.units) * unit.energy_per_flop * FJ,
+        "ndp_dram": fsum(
+            n * unit.dram.energy.get(name.split(".")[1], 0) * FJ for name, n in commands.items()
+        ),
+        "ndp_static": len(machine.units) * static_power * UW * seconds,
     }

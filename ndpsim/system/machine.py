@@ -9,7 +9,7 @@ from ndpsim.link import Route, Topology, build_topology
 from ndpsim.ndp import ExpertSlice, memory_bytes_per_s
 from ndpsim.policy import Home, Slot
 from ndpsim.spec import digest
-from ndpsim.system.spec import SystemSpec
+from ndpsim.system.spec import NdpGroup, SystemSpec
 from ndpsim.units import ps_for
 from ndpsim.workload import Formats, ModelSpec, expert_slice_bytes
 
@@ -56,6 +56,12 @@ class Machine:
     def __hash__(self) -> int:
         return hash(self._digest)
 
+    @property
+    def ndp(self) -> NdpGroup:
+        """The NDP units; only asked where there are any."""
+        assert self.system.ndp is not None
+        return self.system.ndp
+
     @cached_property
     def units(self) -> tuple[str, ...]:
         """Names of the NDP units."""
@@ -69,27 +75,36 @@ class Machine:
     @cached_property
     def capacity(self) -> dict[str, int]:
         """Bytes per second of every flow resource: links, and the ranks of each NDP unit."""
-        ranks = memory_bytes_per_s(self.system.ndp.unit)
-        return self.topology.capacity | {ranks_of(unit): ranks for unit in self.units}
+        return self.topology.capacity | {
+            ranks_of(unit): memory_bytes_per_s(self.ndp.unit) for unit in self.units
+        }
 
     @cached_property
     def exclusive(self) -> frozenset[str]:
         """Flow resources that serve one priority class at a time."""
-        if self.system.ndp.host_access == "exclusive":
-            return frozenset(ranks_of(unit) for unit in self.units)
-        return frozenset()
+        return frozenset(
+            ranks_of(unit) for unit in self.units if self.ndp.host_access == "exclusive"
+        )
 
     @cached_property
     def copies(self) -> tuple[tuple[Copy, ...], ...]:
         """By home: how its shards reach the GPU."""
+        return self._copies_to(GPU)
+
+    @cached_property
+    def reads(self) -> tuple[tuple[Copy, ...], ...]:
+        """By home: how its shards reach the host's cores."""
+        return self._copies_to(HOST)
+
+    def _copies_to(self, device: str) -> tuple[tuple[Copy, ...], ...]:
         return tuple(
-            tuple(self._copy(shard.unit, shard.columns) for shard in home.shards)
+            tuple(self._copy(shard.unit, device, shard.columns) for shard in home.shards)
             for home in self.homes
         )
 
-    def _copy(self, unit: str, columns: int) -> Copy:
-        route = self.route(unit, GPU)
-        reads_ranks = unit in self.units and self.system.ndp.host_access != "ideal"
+    def _copy(self, unit: str, device: str, columns: int) -> Copy:
+        route = self.route(unit, device)
+        reads_ranks = unit in self.units and self.ndp.host_access != "ideal"
         return Copy(
             route=(ranks_of(unit), *route.resources) if reads_ranks else route.resources,
             n_bytes=expert_slice_bytes(self.model, self.formats.expert, columns),
@@ -107,10 +122,11 @@ class Machine:
         return self.topology.route(src, dst)
 
     def slices(self, slot: Slot) -> tuple[tuple[str, ExpertSlice], ...]:
-        """(unit, work) of a slot that is computed near its data."""
+        """(unit, work) of a slot that is computed near its data; empty where nothing can."""
         return tuple(
             (shard.unit, self.slice_of(shard.columns, slot.n_tokens))
             for shard in self.homes[slot.home].shards
+            if shard.unit in self.units
         )
 
     def slice_of(self, columns: int, n_tokens: int) -> ExpertSlice:
@@ -125,12 +141,12 @@ class Machine:
     @cached_property
     def refresh_interval_ps(self) -> int:
         """Time between refreshes of an NDP unit's memory; 0 if it is not refreshed."""
-        return refresh_interval_ps(self.system.ndp.unit.dram)
+        return refresh_interval_ps(self.ndp.unit.dram)
 
 
 def unit_names(system: SystemSpec) -> tuple[str, ...]:
     """Names of the NDP units."""
-    return tuple(f"ndp{index}" for index in range(system.ndp.count))
+    return tuple(f"ndp{index}" for index in range(system.ndp.count if system.ndp else 0))
 
 
 def ranks_of(unit: str) -> str:

@@ -49,13 +49,16 @@ def plan_memory(
         "prefill workspace": workspace_bytes(model, formats, batch, prompt_tokens),
         "staging buffers": STAGING_BUFFERS * one_expert,
     }
+    homes = _home_bytes(machine, placement)
+    if GPU in homes:  # nothing is ever fetched
+        parts["routed experts"] = homes.pop(GPU)
+        del parts["staging buffers"]
     gpu_bytes = sum(parts.values())
     capacity = machine.system.gpu.memory_capacity
     _fits("GPU", gpu_bytes, capacity, ", ".join(f"{name} {_size(n)}" for name, n in parts.items()))
-    homes = _home_bytes(machine, placement)
-    unit_capacity = machine.system.ndp.unit.capacity
     for device, n_bytes in homes.items():
-        limit = machine.system.cpu.memory_capacity if device == MEMORY else unit_capacity
+        on_host = device == MEMORY
+        limit = machine.system.cpu.memory_capacity if on_host else machine.ndp.unit.capacity
         _fits(device, n_bytes, limit, f"routed experts of {model.name}")
     return MemoryPlan(
         fixed_bytes=tuple(sorted({GPU: gpu_bytes, **homes}.items())),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ndpsim.memo import Memo
 from ndpsim.policy import ExpertId, Phase, Placement, Plan, SchedulerSpec, Slot
-from ndpsim.system.machine import Machine
+from ndpsim.system.machine import GPU, Machine
 from ndpsim.system.situation import Outcome, Queue, Situation, Transfer
 from ndpsim.system.stage import queue_of, simulate
 from ndpsim.system.symmetry import AS_NAMED, Active, Renaming, Symmetry, rename
@@ -40,6 +40,8 @@ class StepResult:
     """(token, expert) pairs computed on the GPU."""
     n_near: NDArray[np.int64]
     """(token, expert) pairs computed near data."""
+    n_cpu: NDArray[np.int64]
+    """(token, expert) pairs computed on the host CPU."""
     n_hit: NDArray[np.int64]
     """(token, expert) pairs whose expert was resident when routed."""
 
@@ -103,7 +105,8 @@ class Session:
         self._watches = scheduler.prefetch.watches
         self._cache = scheduler.cache.start(room)
         self._keeps_fetched = scheduler.cache.keeps_fetched
-        self._resident = [[False] * model.n_experts for _ in range(model.n_moe_layers)]
+        on_gpu = [home.shards[0].unit == GPU for home in placement.homes]
+        self._resident = [[on_gpu[home] for home in row] for row in self._home_of]
         self._n_resident = 0
         self._coming: list[ExpertId] = []
         self._queue: Queue = ()
@@ -126,7 +129,7 @@ class Session:
         shared = shared_operators(model, self._machine.formats, step.n_tokens)
         watched = phase in self._watches
         active = _active_experts(routed, model.n_experts)
-        by_layer = np.zeros((5, model.n_layers), dtype=np.int64)
+        by_layer = np.zeros((6, model.n_layers), dtype=np.int64)
         ends_ps = self._gpu_stage(start)
         for layer, front in enumerate(fronts):
             by_layer[0, layer] = self._gpu_stage(front)
@@ -182,8 +185,8 @@ class Session:
         shared: Operators,
         layer: int,
         active: Sequence[tuple[int, int]],
-    ) -> tuple[int, int, int, int]:
-        """(duration, pairs on the GPU, pairs near data, pairs resident) of one layer's experts."""
+    ) -> tuple[int, int, int, int, int]:
+        """(duration, pairs on the GPU, near data, on the CPU, resident) of one layer's experts."""
         homes, resident = self._home_of[layer], self._resident[layer]
         keys, renaming = self._in_order([(homes[e], resident[e], n, e) for e, n in active])
         slots = tuple(Slot(home, held, n_tokens) for home, held, n_tokens, _ in keys)
@@ -194,10 +197,12 @@ class Session:
         assert outcome.plan is not None
         if self._keeps_fetched:
             self._use(layer, [key[3] for key in keys], slots, outcome.plan)
-        n_gpu = sum(slots[i].n_tokens for i in outcome.plan.gpu)
-        n_near = sum(slots[i].n_tokens for i in outcome.plan.near)
+        plan = outcome.plan
+        n_gpu, n_near, n_cpu = (
+            sum(slots[i].n_tokens for i in device) for device in (plan.gpu, plan.near, plan.cpu)
+        )
         n_hit = sum(slot.n_tokens for slot in slots if slot.resident)
-        return outcome.duration_ps, n_gpu, n_near, n_hit
+        return outcome.duration_ps, n_gpu, n_near, n_cpu, n_hit
 
     def _refresh_phase(self) -> int:
         """Where in a refresh interval the next expert stage starts."""

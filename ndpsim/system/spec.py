@@ -40,7 +40,8 @@ class SystemSpec(Spec):
 
     gpu: GpuSpec
     cpu: CpuSpec
-    ndp: NdpGroup
+    ndp: NdpGroup | None = None
+    """Absent on a machine without NDP units."""
     topology: Annotated[tuple[LinkGroup, ...], Field(strict=False)]
     gpu_reserved: SizeOrZero
     """GPU memory taken by context, libraries and fragmentation."""

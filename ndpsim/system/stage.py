@@ -6,6 +6,7 @@ An expert stage, from the router's output to the combined output:
     host     router ids in, decision, then copies (two staging buffers) and doorbells out
     units    activations in, experts near their weights, one vector per token out
     reduce   on the GPU, on the CPU, or along DIMM-Link
+    cpu      activations in, experts on the host's cores, one vector per token out
 
 Transfers under way from earlier stages go on beside it at the lowest priority. Demand copies come
 before near-data work where the machine does not let both use a unit's memory.
@@ -49,7 +50,7 @@ def gpu_ps(memo: Memo, machine: Machine, operators: Sequence[Operator]) -> int:
 
 def near_execution(memo: Memo, machine: Machine, piece: ExpertSlice) -> Execution:
     """One expert slice alone on a unit, right after a refresh."""
-    return memo(execute, machine.system.ndp.unit, (piece,), 0)
+    return memo(execute, machine.ndp.unit, (piece,), 0)
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ class StageCosts:
 
     def blocked_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
         """(unit, time) that fetching the slot takes from its units' computing."""
-        access = self.machine.system.ndp.host_access
+        if not self.machine.slices(slot):
+            return ()
+        access = self.machine.ndp.host_access
         copies = self.machine.copies[slot.home]
         shards = self.machine.homes[slot.home].shards
         if access == "exclusive":
@@ -102,6 +105,17 @@ class StageCosts:
                 for shard, copy in zip(shards, copies, strict=True)
             )
         return ()
+
+    def cpu_ps(self, slot: Slot) -> int:
+        """Compute time on the host CPU: arithmetic or reading the weights, whichever is longer."""
+        machine = self.machine
+        read_ps = transfer_ps(machine.reads[slot.home], machine.capacity)
+        return max(cpu_ps(self.memo, machine, expert_work(machine, slot.n_tokens)), read_ps)
+
+
+def cpu_ps(memo: Memo, machine: Machine, operators: Sequence[Operator]) -> int:
+    """Arithmetic time of operators one after another on the host, weights streaming beside."""
+    return sum(memo(cpu.compute_ps, machine.system.cpu, operator) for operator in operators)
 
 
 def expert_work(machine: Machine, n_tokens: int) -> tuple[Operator, ...]:
@@ -186,7 +200,7 @@ class Stage:
             done.append(self._on_gpu("shared experts", situation.operators))
         decided = self._decide()
         done += self._gpu_experts(plan, decided)
-        parts = self._near_experts(plan, decided)
+        parts = self._near_experts(plan, decided) + self._cpu_experts(plan, decided)
         done += [job for job, _ in parts]
         n_gpu_parts = len(plan.gpu) and min(machine.model.top_k, len(plan.gpu))
         n_vectors = n_gpu_parts + bool(situation.operators)
@@ -253,17 +267,39 @@ class Stage:
             for n_tokens in [min(self._situation.n_tokens, sum(p.n_tokens for p in work[unit]))]
         ]
         reduce = {"gpu": self._to_gpu, "cpu": self._over_cpu, "dimm-link": self._along_units}
-        return reduce[self._machine.system.ndp.reduce](done) if done else []
+        return reduce[self._machine.ndp.reduce](done) if done else []
+
+    def _cpu_experts(self, plan: Plan, decided: Job) -> list[tuple[Job, int]]:
+        """Experts on the host's cores, one after another; (arrival on the GPU, vectors).
+
+        An expert's weights stream from where they live while the cores compute, so host memory is
+        shared with copies to the GPU.
+        """
+        if not plan.cpu:
+            return []
+        machine = self._machine
+        slots = [self._situation.slots[index] for index in plan.cpu]
+        n_tokens = min(self._situation.n_tokens, sum(slot.n_tokens for slot in slots))
+        before = [self._vectors(GPU, HOST, n_tokens, [decided], name="activations")]
+        for slot in slots:
+            work = expert_work(machine, slot.n_tokens)
+            for operator in work:
+                _add(self._flop, "cpu", operator.flop)
+            reads = [
+                self._send("weights", read.route, read.n_bytes, read.latency_ps, before)
+                for read in machine.reads[slot.home]
+            ]
+            duration_ps = cpu_ps(self._memo, machine, work)
+            before = [*reads, self._engine.task("expert", "cpu", duration_ps, before)]
+        return [(self._vectors(HOST, GPU, n_tokens, before), n_tokens)]
 
     def _unit(self, unit: str, pieces: tuple[ExpertSlice, ...], n_tokens: int, decided: Job) -> Job:
         """Activations and the doorbell to a unit, its experts, and the host seeing them done.
 
         A unit needs at most one vector per token and at most one per (token, expert) it computes.
         """
-        ndp = self._machine.system.ndp
-        inward = self._machine.route(GPU, unit)
-        n_bytes = self._machine.vector_bytes(n_tokens)
-        inputs = self._send("activations", inward.resources, n_bytes, inward.latency_ps, [decided])
+        ndp = self._machine.ndp
+        inputs = self._vectors(GPU, unit, n_tokens, [decided], name="activations")
         command_ps = ndp.doorbell + self._machine.route(HOST, unit).latency_ps
         command = self._engine.delay("doorbell", command_ps + ndp.unit.command_latency, [decided])
         run = self._engine.occupy(
@@ -278,7 +314,7 @@ class Stage:
     def _execute(self, unit: str, pieces: tuple[ExpertSlice, ...], start_ps: int) -> int:
         """Duration of a unit's work from a start; its counts go to the outcome."""
         offset_ps = self._refresh_offset_ps(start_ps)
-        execution = self._memo(execute, self._machine.system.ndp.unit, pieces, offset_ps)
+        execution = self._memo(execute, self._machine.ndp.unit, pieces, offset_ps)
         _add(self._near_busy_ps, unit, execution.duration_ps)
         _add(self._flop, unit, execution.flop)
         _add(self._bytes, ranks_of(unit), execution.n_bytes)
@@ -320,10 +356,12 @@ class Stage:
             unit = following
         return [(self._vectors(unit, GPU, n_tokens, [job]), n_tokens)]
 
-    def _vectors(self, src: str, dst: str, n_tokens: int, after: Sequence[Job]) -> Job:
+    def _vectors(
+        self, src: str, dst: str, n_tokens: int, after: Sequence[Job], name: str = "results"
+    ) -> Job:
         route = self._machine.route(src, dst)
         n_bytes = self._machine.vector_bytes(n_tokens)
-        return self._send("results", route.resources, n_bytes, route.latency_ps, after)
+        return self._send(name, route.resources, n_bytes, route.latency_ps, after)
 
     # --- prefetch ------------------------------------------------------------------------------
 
@@ -358,7 +396,7 @@ def queue_of(transfers: Sequence[Transfer]) -> Queue:
 
 
 def _check(plan: Plan, slots: tuple[Slot, ...]) -> None:
-    if sorted((*plan.gpu, *plan.near)) != list(range(len(slots))):
+    if sorted((*plan.gpu, *plan.near, *plan.cpu)) != list(range(len(slots))):
         raise InvariantError("dispatch", f"plan {plan} does not cover {len(slots)} slots once each")
 
 

@@ -12,6 +12,9 @@ SCHEDULERS = (
     "edge-gpu-ndp",
     "monde",
     "on-demand",
+    "fiddler",
+    "cpu-offload",
+    "gpu-only",
 )
 """Named schedulers that every small machine can serve."""
 
@@ -61,8 +64,9 @@ def tiny_runs(draw: st.DrawFn) -> dict[str, Any]:
         },
         seed=draw(st.integers(0, 1000)),
     )
+    n_experts = draw(st.integers(2, 12))
     shape = {
-        "n_experts": draw(st.integers(2, 12)),
+        "n_experts": n_experts,
         "d_expert": 16 * draw(st.integers(1, 24)),
         "d_model": 64 * draw(st.integers(1, 8)),
         "dense_layers": draw(st.sampled_from([[], [0]])),
@@ -71,6 +75,6 @@ def tiny_runs(draw: st.DrawFn) -> dict[str, Any]:
         shape["d_dense"] = 512
     if draw(st.booleans()):
         shape |= {"n_shared_experts": 1, "d_shared": 128}
-    shape["top_k"] = draw(st.integers(1, min(4, shape["n_experts"])))
+    shape["top_k"] = draw(st.integers(1, min(4, n_experts)))
     config["model"] |= shape
     return config

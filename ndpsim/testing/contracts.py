@@ -80,7 +80,7 @@ class PartitionContract(PolicyContract):
         self, policy: Partition, view: FakeUnits
     ) -> None:
         """At most one shard per memory, none of them empty."""
-        memories = view.units if policy.on == "ndp" else (view.host,)
+        memories = {"ndp": view.units, "host": (view.host,), "gpu": (view.gpu,)}[policy.on]
         for home in policy.place(view).homes:
             units = [shard.unit for shard in home.shards]
             assert len(set(units)) == len(units) > 0
@@ -113,7 +113,7 @@ class DispatchContract(PolicyContract):
     def test_a_plan_covers_each_slot_exactly_once(self, policy: Dispatch, view: FakeStage) -> None:
         """On the GPU or near its home."""
         plan = policy.plan(view)
-        assert sorted((*plan.gpu, *plan.near)) == list(range(len(view.slots)))
+        assert sorted((*plan.gpu, *plan.near, *plan.cpu)) == list(range(len(view.slots)))
 
     @_law
     @given(view=stages())

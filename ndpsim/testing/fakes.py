@@ -15,6 +15,7 @@ class FakeUnits:
     d_expert: int = 768
     slice_granularity: int = 16
     host: str = "memory"
+    gpu: str = "gpu"
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -39,6 +40,8 @@ class FakeStage:
     near_base_ps: int = 60
     near_token_ps: int = 20
     blocks: bool = False
+    cpu_base_ps: int = 80
+    cpu_token_ps: int = 30
     link_bytes_per_s: int = 50
     near_bytes_per_s: int = 100
 
@@ -60,6 +63,10 @@ class FakeStage:
         """Every unit of the home for the time of the copy, or nothing."""
         units = self.homes[slot.home] if self.blocks else ()
         return tuple((unit, self.copy_ps) for unit in units)
+
+    def cpu_ps(self, slot: Slot) -> int:
+        """The larger of a fixed part (memory) and a part per token (compute)."""
+        return max(self.cpu_base_ps, slot.n_tokens * self.cpu_token_ps)
 
 
 @dataclass(frozen=True)

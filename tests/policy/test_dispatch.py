@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ndpsim.policy import Plan, Slot
+from ndpsim.policy.dispatch.cpu_only import CpuOnly
+from ndpsim.policy.dispatch.crossover import Crossover
 from ndpsim.policy.dispatch.load_balance import LoadBalance
 from ndpsim.policy.dispatch.monde import BandwidthRatio
 from ndpsim.policy.dispatch.ndp_only import NdpOnly
@@ -167,3 +169,15 @@ def test_a_decision_costs_a_base_and_a_part_per_expert():
     assert (
         LoadBalance(decision_base="1 us", decision_per_expert="50 ns").decision_ps(8) == 1_400_000
     )
+
+
+def test_crossover_judges_each_expert_alone() -> None:
+    """CPU time of n tokens against one copy and the GPU: the break-even is between 3 and 4."""
+    slots = tuple(Slot(0, n == 9, n) for n in (1, 3, 4, 9))
+    view = FakeStage(slots, copy_ps=100, gpu_base_ps=10, gpu_token_ps=0)
+    assert Crossover().plan(view) == Plan(gpu=(3, 2), cpu=(0, 1))
+
+
+def test_what_is_missing_runs_on_the_cpu() -> None:
+    slots = (Slot(0, True, 1), Slot(0, False, 2), Slot(0, False, 3))
+    assert CpuOnly().plan(FakeStage(slots)) == Plan(gpu=(0,), cpu=(1, 2))

@@ -49,7 +49,7 @@ def test_routed_pairs_are_computed_once_each(scheduler: str) -> None:
     result = run(tiny_config(scheduler=scheduler))
     tokens = result.tokens
     fed = np.array([12, 1, 1, 1, 1, 1])
-    assert list(tokens["n_gpu"] + tokens["n_near"]) == list(fed * 2 * 3)
+    assert list(tokens["n_gpu"] + tokens["n_near"] + tokens["n_cpu"]) == list(fed * 2 * 3)
 
 
 def test_times_of_steps_add_up() -> None:

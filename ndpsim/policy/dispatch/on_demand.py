@@ -13,4 +13,4 @@ class OnDemand(Dispatch):
     def plan(self, view: DispatchView) -> Plan:
         """Resident experts first: they hide the first copies."""
         order = sorted(range(len(view.slots)), key=lambda i: (not view.slots[i].resident, i))
-        return Plan(gpu=tuple(order), near=())
+        return Plan(gpu=tuple(order))
