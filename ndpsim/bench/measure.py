@@ -100,7 +100,8 @@ def _run_edge(config: Path, environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "ndpsim", "run", str(config), "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SimulationError("bench", done.stderr.strip() or f"{command} failed")
+        what = done.stderr.strip().removeprefix("error: ")
+        raise SimulationError("bench", what or f"{command} failed")
 
 
 def _peak_memory_bytes() -> int | None:

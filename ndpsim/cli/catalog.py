@@ -91,15 +91,8 @@ def _row(kind: str, name: str) -> dict[str, Any]:
     if kind != "scheduler":
         return {"name": name, "about": about}
     scheduler = load_preset(kind, name, SchedulerSpec)
-    devices = ["gpu", *_memory(scheduler)]
+    devices = list(dict.fromkeys(["gpu", scheduler.partition.on]))
     return {"name": name, "about": about, "exact": scheduler.exact, "devices": devices}
-
-
-def _memory(scheduler: SchedulerSpec) -> list[str]:
-    """What beside the GPU holds experts, and may compute them."""
-    if scheduler.partition.on == "host":
-        return ["host memory"]
-    return ["ndp"] if scheduler.dispatch.near else ["ndp memory"]
 
 
 def _first_line(policy: type[Policy]) -> str:

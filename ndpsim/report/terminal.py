@@ -184,20 +184,15 @@ def _subject(result: RunResult, *, with_scheduler: bool = True) -> Pairs:
 
 
 def _machine(result: RunResult) -> str:
-    parts = {
-        kind: _preset(result.provenance, kind, path)
-        for kind, path in (
-            ("system", "system.gpu_reserved"),
-            ("gpu", "system.gpu.sms"),
-            ("cpu", "system.cpu.cores"),
-            ("ndp", "system.ndp.unit.capacity"),
-        )
-    }
-    n_units = result.values["system"]["ndp"]["count"]
-    return (
-        f"{parts['system']}: {parts['gpu']} GPU, {parts['cpu']} host, "
-        f"{n_units} x {parts['ndp']} NDP"
-    )
+    system = result.values["system"]
+
+    def name(kind: str, path: str) -> str:
+        return _preset(result.provenance, kind, f"system.{path}")
+
+    parts = [f"{name('gpu', 'gpu.sms')} GPU", f"{name('cpu', 'cpu.cores')} host"]
+    if system["ndp"]:
+        parts.append(f"{system['ndp']['count']} x {name('ndp', 'ndp.unit.capacity')} NDP")
+    return f"{name('system', 'gpu_reserved')}: {', '.join(parts)}"
 
 
 def _preset(provenance: Mapping[str, str], kind: str, path: str) -> str:
@@ -292,7 +287,7 @@ def _memory(result: RunResult) -> str:
     capacities = {
         "gpu": system["gpu"]["memory_capacity"],
         "memory": system["cpu"]["memory_capacity"],
-        "ndp": system["ndp"]["unit"]["capacity"],
+        "ndp": system["ndp"] and system["ndp"]["unit"]["capacity"],
     }
     texts = []
     for names, n_bytes in _alike(result.summary["memory_bytes"]):

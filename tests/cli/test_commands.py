@@ -123,7 +123,8 @@ def test_a_scheduler_is_listed_with_its_devices(ndpsim):
     rows = {row["name"]: row for row in json.loads(ndpsim("list", "scheduler", "--json").out)}
     assert rows["edge-gpu-ndp"]["exact"] is True
     assert rows["edge-gpu-ndp"]["devices"] == ["gpu", "ndp"]
-    assert rows["on-demand"]["devices"] == ["gpu", "host memory"]
+    assert rows["on-demand"]["devices"] == ["gpu", "host"]
+    assert rows["gpu-only"]["devices"] == ["gpu"]
 
 
 def test_a_shown_value_names_its_source(ndpsim):

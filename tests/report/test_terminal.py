@@ -80,3 +80,14 @@ def test_routing_that_no_model_chose_is_labelled(tiny, tmp_path):
     tiny.write_text(tiny.read_text().replace("trace: {synthetic: {}}", extended))
     text = " ".join(text_of(run_view(ndpsim.run(tiny, {"workload.output_tokens": 8}))).split())
     assert "SYNTHETIC in part: small, what it lacks made up by trace.extend 'loop'" in text
+
+
+def test_a_machine_without_units_is_shown_as_such(tiny):
+    links = """[{name: pcie, link: pcie5-x16, ends: [host, gpu]},
+        {name: memory, link: ddr5-5600-dual, ends: [host, memory]}]"""
+    system = f"system: {{preset: edge, ndp: null, topology: {links}}}"
+    tiny.write_text(tiny.read_text().replace("system: edge", system))
+    text = text_of(run_view(ndpsim.run(tiny, {"scheduler": "on-demand"})))
+    assert "i7-14700 host " in text
+    assert "NDP imbalance   none computed" in text
+    assert "memory 0.00293 of 192 GiB" in text
