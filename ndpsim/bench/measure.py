@@ -23,7 +23,7 @@ from ndpsim.memo import Memo
 from ndpsim.serving import serve
 from ndpsim.spec import load_preset, resolve
 from ndpsim.system import Session, Situation, plan_memory, simulate
-from ndpsim.system.stage import StageCosts
+from ndpsim.system.costs import StageCosts
 
 REPEATS: Final = 3
 EDGE: Final = {

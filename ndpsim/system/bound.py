@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from ndpsim import cpu, gpu
 from ndpsim.memo import Memo
 from ndpsim.ndp import flop_per_s, memory_bytes_per_s
+from ndpsim.system.costs import combine_operator, expert_work, gpu_ps
 from ndpsim.system.machine import Copy, Machine
-from ndpsim.system.stage import combine_operator, expert_work, gpu_ps
 from ndpsim.units import PS_PER_S
 from ndpsim.workload import Operator, expert_bytes, expert_flop, shared_operators
 

@@ -13,7 +13,6 @@ before near-data work where the machine does not let both use a unit's memory.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
@@ -21,12 +20,12 @@ from ndpsim import cpu, gpu
 from ndpsim.engine import Engine, Job, Probe, Steps
 from ndpsim.errors import InvariantError
 from ndpsim.memo import Memo
-from ndpsim.ndp import Execution, ExpertSlice, execute
-from ndpsim.policy import Dispatch, Phase, Plan, Slot
-from ndpsim.system.machine import GPU, HOST, Machine, ranks_of, transfer_ps
+from ndpsim.ndp import ExpertSlice, execute
+from ndpsim.policy import Dispatch, Plan, Slot
+from ndpsim.system.costs import StageCosts, combine_operator, cpu_ps, expert_work
+from ndpsim.system.machine import GPU, HOST, Machine, ranks_of
 from ndpsim.system.situation import Amounts, Outcome, Queue, Situation, Transfer
-from ndpsim.units import PS_PER_S, ps_for
-from ndpsim.workload import Elementwise, Operator, expert_operators
+from ndpsim.workload import Operator
 
 DEMAND, NEAR, PREFETCH = 0, 1, 2
 """Strict priority classes of flows; a lower number is served first."""
@@ -41,92 +40,6 @@ STAGING_BUFFERS = 2
 def simulate(memo: Memo, machine: Machine, dispatch: Dispatch, situation: Situation) -> Outcome:
     """Run a situation on a fresh engine from t = 0 until its required work has ended."""
     return Stage(memo, machine, dispatch, situation).run()
-
-
-def gpu_ps(memo: Memo, machine: Machine, operators: Sequence[Operator]) -> int:
-    """Time of operators one after another on the GPU."""
-    return sum(memo(gpu.operator_ps, machine.system.gpu, operator) for operator in operators)
-
-
-def near_execution(memo: Memo, machine: Machine, piece: ExpertSlice) -> Execution:
-    """One expert slice alone on a unit, right after a refresh."""
-    return memo(execute, machine.ndp.unit, (piece,), 0)
-
-
-@dataclass(frozen=True)
-class StageCosts:
-    """What a dispatch policy sees of an expert stage (a `DispatchView`)."""
-
-    memo: Memo
-    machine: Machine
-    phase: Phase
-    slots: tuple[Slot, ...]
-
-    @property
-    def link_bytes_per_s(self) -> int:
-        """The narrowest link between the experts' homes and the GPU, all homes together."""
-        total = sum(copy.n_bytes for copies in self.machine.copies for copy in copies)
-        every = tuple(copy for copies in self.machine.copies for copy in copies)
-        return total * PS_PER_S // transfer_ps(every, self.machine.capacity)
-
-    @property
-    def near_bytes_per_s(self) -> int:
-        """All units' memory together."""
-        return sum(self.machine.capacity[ranks_of(unit)] for unit in self.machine.units)
-
-    def gpu_ps(self, slot: Slot) -> int:
-        """Compute time on the GPU, weights present."""
-        return gpu_ps(self.memo, self.machine, expert_work(self.machine, slot.n_tokens))
-
-    def fetch_ps(self, slot: Slot) -> int:
-        """Time to copy the weights to the GPU behind another copy."""
-        return self.machine.fetch_ps[slot.home]
-
-    def near_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
-        """(unit, time) of the slot's slices, each alone on its unit."""
-        return tuple(
-            (unit, near_execution(self.memo, self.machine, piece).duration_ps)
-            for unit, piece in self.machine.slices(slot)
-        )
-
-    def blocked_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
-        """(unit, time) that fetching the slot takes from its units' computing."""
-        if not self.machine.slices(slot):
-            return ()
-        access = self.machine.ndp.host_access
-        copies = self.machine.copies[slot.home]
-        shards = self.machine.homes[slot.home].shards
-        if access == "exclusive":
-            return tuple((shard.unit, self.fetch_ps(slot)) for shard in shards)
-        if access == "share":
-            capacity = self.machine.capacity
-            return tuple(
-                (shard.unit, ps_for(copy.n_bytes, capacity[copy.route[0]]))
-                for shard, copy in zip(shards, copies, strict=True)
-            )
-        return ()
-
-    def cpu_ps(self, slot: Slot) -> int:
-        """Compute time on the host CPU: arithmetic or reading the weights, whichever is longer."""
-        machine = self.machine
-        read_ps = transfer_ps(machine.reads[slot.home], machine.capacity)
-        return max(cpu_ps(self.memo, machine, expert_work(machine, slot.n_tokens)), read_ps)
-
-
-def cpu_ps(memo: Memo, machine: Machine, operators: Sequence[Operator]) -> int:
-    """Arithmetic time of operators one after another on the host, weights streaming beside."""
-    return sum(memo(cpu.compute_ps, machine.system.cpu, operator) for operator in operators)
-
-
-def expert_work(machine: Machine, n_tokens: int) -> tuple[Operator, ...]:
-    """GPU operators of one routed expert."""
-    return expert_operators(machine.model, machine.formats, n_tokens)
-
-
-def combine_operator(machine: Machine, n_read: int, n_written: int) -> Elementwise:
-    """The router-weighted sum of `n_read` vectors of width d_model into `n_written`."""
-    width, activation = machine.model.d_model, machine.formats.activation
-    return Elementwise("combine", n_read * width, n_written * width, 2 * n_read * width, activation)
 
 
 class Stage:
