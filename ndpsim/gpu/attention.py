@@ -19,8 +19,10 @@ KV_CHUNK: Final = 128
 """Fewest cached tokens worth a CTA of their own in decode attention."""
 SPLIT_BELOW_FRAC: Final = 0.8
 """Decode splits the cache if sequences x heads leave more SMs than this idle (FlashAttention)."""
-SPLIT_WAVES: Final = 2
-"""CTAs per SM that splitting aims at."""
+CTAS_PER_SM: Final = 2
+"""CTAs of decode attention that share an SM; splitting aims at as many."""
+CTA_TRIPS: Final = 5
+"""Dependent trips to memory in a decode CTA outside its stream: length, page, query, key, way out."""
 
 
 def attention_s(
@@ -73,7 +75,7 @@ def decode_s(
     """Split KV: every SM streams a part of the cache, a second kernel merges the parts.
 
     The queries of a KV head share a tile, padded to `decode_rows`; CTAs in excess of the SMs run in
-    waves.
+    waves, and each starts with trips to memory that only a neighbour on its SM hides.
 
     Parameters
     ----------
@@ -96,21 +98,25 @@ def decode_s(
     other_bytes = attention.activation.bytes_for(attention.batch * per_token)
 
     heads = attention.batch * attention.n_kv_heads
-    room = 1 if heads >= SPLIT_BELOW_FRAC * gpu.sms else max(1, SPLIT_WAVES * gpu.sms // heads)
-    n_splits = np.clip(tokens // KV_CHUNK, 1, room)
+    full = heads >= SPLIT_BELOW_FRAC * gpu.sms
+    room = 1 if full else max(1, CTAS_PER_SM * gpu.sms // heads)
+    n_blocks = -(-tokens // KV_CHUNK)
+    n_splits = -(-n_blocks // -(-n_blocks // np.minimum(n_blocks, room)))  # of whole blocks
     n_ctas = heads * n_splits
     group = attention.n_heads // attention.n_kv_heads
     rows = ceil_div(group, gpu.decode_rows) * gpu.decode_rows
-    chunk = -(-tokens // n_splits)
+    chunk = np.minimum(tokens, -(-n_blocks // n_splits) * KV_CHUNK)
     waves = -(-n_ctas // gpu.sms)
     compute_s = waves * chunk * (rows * _score_s(gpu, sm_flop, attention))
+    start_s = -(-n_ctas // (CTAS_PER_SM * gpu.sms)) * (CTA_TRIPS * latency_s(gpu))
 
     n_sms = np.minimum(n_ctas, gpu.sms)
     littles = n_sms * (gpu.bytes_in_flight / latency_s(gpu))
     rate = np.minimum(gpu.memory_bandwidth * gpu.memory_frac, littles)
     held = np.minimum(cache_bytes, resident_bytes)
     memory_s = (cache_bytes - held + other_bytes) / rate + held / l2_bytes_per_s(gpu)
-    merge_s = np.where(n_splits > 1, launch_s(gpu) + latency_s(gpu), 0.0)
-    fixed_s = launch_s(gpu) + gpu.attention_fixed * 1e-12 + latency_s(gpu)
-    seconds: NDArray[np.float64] = fixed_s + merge_s + np.maximum(compute_s, memory_s)
+    part_s = gpu.attention_merge * 1e-12
+    merge_s = np.where(n_splits > 1, launch_s(gpu) + latency_s(gpu) + n_splits * part_s, 0.0)
+    fixed_s = launch_s(gpu) + gpu.attention_fixed * 1e-12
+    seconds: NDArray[np.float64] = fixed_s + start_s + merge_s + np.maximum(compute_s, memory_s)
     return seconds

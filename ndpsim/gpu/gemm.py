@@ -9,7 +9,13 @@ wave costs a whole tile's time. All functions return seconds.
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from ndpsim.gpu.kernel import l2_bytes_per_s, latency_s, launch_s, memory_bytes_per_s
+from ndpsim.gpu.kernel import (
+    l2_bytes_per_s,
+    latency_s,
+    launch_s,
+    memory_bytes_per_s,
+    overlapped_s,
+)
 from ndpsim.gpu.spec import GpuSpec
 from ndpsim.units import ceil_div
 from ndpsim.workload.operators import Gemm, GroupedGemm
@@ -72,15 +78,16 @@ def grouped_s(gpu: GpuSpec, sm_flop: float, gemm: GroupedGemm, resident_bytes: i
     streamed = float(gemm.n_bytes - held)
     best_s = float("inf")
     most = max(gemm.tokens)
+    lowest = gpu.grouped_tile_m if gemm.activation.bits <= 8 else GROUPED_TILES[0][0]
     for tile in GROUPED_TILES:
         tile_m, tile_n = tile
-        if tile_m < gpu.grouped_tile_m or gpu.grouped_tile_m < tile_m >= 2 * most:
+        if tile_m < lowest or lowest < tile_m >= 2 * most:
             continue
         columns = ceil_div(gemm.n, tile_n)
         n_tiles = columns * sum(ceil_div(rows, tile_m) for rows in gemm.tokens)
         cut = _cut(gpu, sm_flop * gpu.grouped_frac, gemm, tile, n_tiles)
         best_s = min(best_s, _waves_s(gpu, cut, n_tiles, gemm.k, streamed))
-    return launch_s(gpu) + best_s
+    return launch_s(gpu) + gpu.grouped_fixed * 1e-12 + best_s
 
 
 class _Cut(NamedTuple):
@@ -152,7 +159,7 @@ def _waves_s(gpu: GpuSpec, cut: _Cut, n_ctas: int, depth: int, dram_bytes: float
             n_sms = min(n_together, gpu.sms)
             rate = memory_bytes_per_s(gpu, n_sms, per_sm * cut.stage_bytes)
             memory_s = dram_bytes * n_together / n_ctas / rate
-            seconds += n_waves * max(per_sm * cta_s, memory_s)
+            seconds += n_waves * overlapped_s(per_sm * cta_s, memory_s)
     return seconds
 
 

@@ -3,6 +3,8 @@
 All functions return seconds or bytes per second.
 """
 
+from typing import Final
+
 from ndpsim.gpu.spec import GpuSpec
 
 
@@ -31,7 +33,24 @@ def l2_bytes_per_s(gpu: GpuSpec) -> float:
 def l2_hit_bytes(gpu: GpuSpec, reused_bytes: int) -> int:
     """How much of data read over and over is found in L2.
 
-    All of it as long as it fits. Beyond, what a pass loads evicts what the next one needs first:
-    each byte too many costs two, and twice the capacity is as good as none.
+    All of it as long as it fits; where L2 has partitions, each keeps a copy of what its SMs read.
+    Beyond, what a pass loads evicts what the next one needs first: each byte too many costs two,
+    and twice the capacity is as good as none.
     """
-    return max(0, min(reused_bytes, 2 * gpu.l2_capacity - reused_bytes))
+    return max(0, min(reused_bytes, 2 * gpu.l2_capacity // gpu.l2_copies - reused_bytes))
+
+
+OVERLAP_POWER: Final = 3
+"""Power of the norm that joins compute and memory time."""
+
+
+def overlapped_s(compute_s: float, memory_s: float) -> float:
+    """Time of a wave whose tiles load while others compute.
+
+    The longer one where they differ, and up to a quarter more where they are alike: neither side is
+    ever idle for the other's sake only in the limit.
+    """
+    longer, shorter = max(compute_s, memory_s), min(compute_s, memory_s)
+    if longer == 0.0:
+        return 0.0
+    return longer * (1.0 + (shorter / longer) ** OVERLAP_POWER) ** (1.0 / OVERLAP_POWER)

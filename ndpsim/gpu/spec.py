@@ -71,6 +71,8 @@ class GpuSpec(Spec):
     """Most bytes one SM can have under way from memory."""
     l2_capacity: Size
     """Bytes of the last-level cache."""
+    l2_copies: Count
+    """Partitions of L2 that each keep their own copy of what their SMs read."""
     l2_bytes: Count
     """L2 read bandwidth of the whole GPU in bytes per cycle."""
     l1_capacity: Size
@@ -82,7 +84,9 @@ class GpuSpec(Spec):
     grouped_frac: PositiveFrac
     """Share of that rate inside kernels over many experts."""
     grouped_tile_m: Count
-    """Least rows of a tile in the grouped kernels that libraries ship for this GPU."""
+    """Least rows of a tile in the grouped kernels that libraries ship for narrow activations."""
+    grouped_fixed: Time
+    """Per grouped kernel: the small ones around it that route, sort and zero."""
     attention_frac: PositiveFrac
     """Share of that rate inside fused attention, where softmax sits between two products."""
     attention_rows: Count
@@ -99,6 +103,8 @@ class GpuSpec(Spec):
     """The same with an eager framework between kernels."""
     attention_fixed: Time
     """Fixed cost of fused attention beyond a launch: page look-up, softmax statistics, merging."""
+    attention_merge: Time
+    """Merging one part of a cache that decode attention has split."""
     idle_power: Power
     """Static power."""
     peak_power: Power

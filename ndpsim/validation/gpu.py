@@ -249,13 +249,14 @@ def _moe_layer(gpu: GpuSpec, row: dict[str, Any]) -> Kernels:
     weight, compute = _formats(row["dtype"])
     ep = int(row["expert_parallel"] or 1)
     loads = expert_loads(
-        str(row["routing"]), int(row["m"]), int(row["num_experts"]), int(row["top_k"]), ep,
-        int(row["active_experts"] or 0),
+        str(row["routing"]), int(row["m"]), int(row["num_experts"]), int(row["top_k"]), ep=ep,
+        n_active=int(row["active_experts"] or 0),
+        group_limited="group-limited" in str(row["notes"]),
     )  # fmt: skip
     width = int(row["n"]) // int(row["tensor_parallel"] or 1)
     operators = grouped_operators(
         loads, int(row["k"]), width, weight=weight, activation=BF16, compute=compute,
-        n_tokens=int(row["m"]),
+        n_tokens=int(row["m"]), n_pairs=max(sum(loads), int(row["m"]) * int(row["top_k"])),
     )  # fmt: skip
     weights = len(loads) * 3 * weight.bytes_for(width * int(row["k"]))
     kept = _held(gpu, weights, row["l2_warm"]) / weights

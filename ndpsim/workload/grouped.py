@@ -29,6 +29,7 @@ def grouped_operators(
     activation: Format,
     compute: Format | None = None,
     n_tokens: int | None = None,
+    n_pairs: int | None = None,
 ) -> GroupedOperators:
     """Gated experts over their tokens.
 
@@ -42,8 +43,12 @@ def grouped_operators(
         Format the products run in, if activations are narrowed to it first.
     n_tokens
         Tokens that enter and leave; by default as many as rows.
+    n_pairs
+        Rows that the kernels between the products handle; more than `tokens` sum to where experts
+        of other devices keep their places.
     """
     rows, narrow = sum(tokens), compute or activation
+    pairs = rows if n_pairs is None else n_pairs
     entering = rows if n_tokens is None else n_tokens
     first: tuple[Elementwise, ...] = ()
     second: tuple[Elementwise, ...] = ()
@@ -51,23 +56,23 @@ def grouped_operators(
         first = (quantize_operator("expert_quantize", rows * d_model, activation, narrow),)
         second = (quantize_operator("expert_requantize", rows * d_expert, activation, narrow),)
     return (
-        Elementwise("expert_sort", 2 * rows, 2 * rows, flop=4 * rows, activation=activation),
+        Elementwise("expert_sort", 2 * pairs, 2 * pairs, flop=4 * pairs, activation=activation),
         *first,
         GroupedGemm("expert_up", tokens, 2 * d_expert, d_model, weight, narrow),
         Elementwise(
             "expert_activation",
-            n_read=2 * rows * d_expert,
-            n_written=rows * d_expert,
-            flop=ACTIVATION_FLOP * rows * d_expert,
+            n_read=2 * pairs * d_expert,
+            n_written=pairs * d_expert,
+            flop=ACTIVATION_FLOP * pairs * d_expert,
             activation=activation,
         ),
         *second,
         GroupedGemm("expert_down", tokens, d_model, d_expert, weight, narrow),
         Elementwise(
             "expert_combine",
-            n_read=rows * d_model,
+            n_read=pairs * d_model,
             n_written=entering * d_model,
-            flop=2 * rows * d_model,
+            flop=2 * pairs * d_model,
             activation=activation,
         ),
     )
