@@ -17,6 +17,15 @@ from ndpsim.spec.model import (
 )
 
 
+class Staging(Spec):
+    """A host core that copies pageable memory through a pinned buffer, piece by piece."""
+
+    bandwidth: Bandwidth
+    """Rate of the host's copy; the link moves one piece while the core copies the next."""
+    piece: Size
+    """Bytes the core copies before the link starts."""
+
+
 class LinkSpec(Spec):
     """A link. An ideal one leaves encoding, packets and the two shares at their defaults."""
 
@@ -31,7 +40,10 @@ class LinkSpec(Spec):
     line_bits: Count = 1
     """Bits on the line for `encoding_bits` of payload."""
     packet_payload: Size = 1
-    """Most payload bytes of a packet."""
+    """Most payload bytes of a packet from the first end to the second."""
+    return_payload: Size | None = None
+    """Most payload bytes of a packet back, where that differs: a device's reads of host memory are
+    answered in smaller completions than the writes it may post."""
     packet_overhead: SizeOrZero = 0
     """Bytes of framing, sequence number, header and checksum around a packet's payload."""
     flow_control_frac: Frac = 0.0
@@ -46,6 +58,8 @@ class LinkSpec(Spec):
     """Fixed cost of one transfer before its first byte: descriptor, doorbell, engine start."""
     energy: EnergyPerBit
     """Dynamic energy per payload bit."""
+    staging: Staging | None = None
+    """How pageable host memory is reached; pinned memory needs none."""
 
     @model_validator(mode="after")
     def _leave_bandwidth(self) -> Self:

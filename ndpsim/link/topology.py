@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ndpsim.errors import ConfigError
 from ndpsim.link.spec import LinkGroup, LinkSpec
-from ndpsim.link.transfer import effective_bytes_per_s
+from ndpsim.link.transfer import effective_bytes_per_s, setup_ps
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +130,13 @@ def _hops(group: LinkGroup, devices: tuple[str, ...]) -> Iterator[_Hop]:
         name = f"{group.name}{index}" if group.count > 1 else group.name
         here, there = (_block(members, index, group.count) for members in (first, second))
         for direction, sources, targets in (("down", here, there), ("up", there, here)):
-            resource = _resource(f"{name}.{direction}" if full else name, link)
-            yield _Hop(resource, sources, targets, link.latency, link.setup)
+            back = full and direction == "up"
+            resource = _resource(f"{name}.{direction}" if full else name, link, back=back)
+            yield _Hop(resource, sources, targets, link.latency, setup_ps(link))
 
 
-def _resource(name: str, link: LinkSpec) -> Resource:
-    return Resource(name, effective_bytes_per_s(link), link.energy)
+def _resource(name: str, link: LinkSpec, *, back: bool) -> Resource:
+    return Resource(name, effective_bytes_per_s(link, back=back), link.energy)
 
 
 def _members(group: LinkGroup, end: str, devices: tuple[str, ...]) -> tuple[str, ...]:
@@ -172,5 +173,5 @@ def _switch(group: LinkGroup, members: tuple[str, ...]) -> Iterator[_Hop]:
     for member in members:
         sender = Resource(f"{group.name}.{member}.out", rate, link.energy)
         receiver = Resource(f"{group.name}.{member}.in", rate, 0)
-        yield _Hop(sender, (member,), (fabric,), link.latency, link.setup)
+        yield _Hop(sender, (member,), (fabric,), link.latency, setup_ps(link))
         yield _Hop(receiver, (fabric,), (member,), 0, 0, n_links=0)

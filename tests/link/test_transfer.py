@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ndpsim.link import LinkSpec, effective_bytes_per_s
+from ndpsim.link import LinkSpec, effective_bytes_per_s, setup_ps, transfer_ps
 from ndpsim.spec import load_preset, preset_names
+from ndpsim.units import ps_for
 
 PCIE4 = load_preset("link", "pcie4-x16", LinkSpec)
 
@@ -50,6 +51,32 @@ def test_a_link_without_width_is_refused(change: dict[str, object], complaint: s
     fields = PCIE4.model_dump(mode="json") | change
     with pytest.raises(ValueError, match=complaint):
         LinkSpec.model_validate(fields)
+
+
+def test_a_transfer_is_setup_latency_and_bytes() -> None:
+    rate = effective_bytes_per_s(PCIE4)
+    expected = PCIE4.setup + PCIE4.latency + ps_for(2**20, rate)
+    assert transfer_ps(PCIE4, 2**20) == expected
+    assert transfer_ps(PCIE4, 2**20, back=True) < expected  # larger packets toward the host
+
+
+@pytest.mark.parametrize("generation", [3, 4, 5])
+def test_pageable_memory_is_no_faster_and_starts_later(generation: int) -> None:
+    pinned = load_preset("link", f"pcie{generation}-x16", LinkSpec)
+    pageable = load_preset("link", f"pcie{generation}-x16-pageable", LinkSpec)
+    assert effective_bytes_per_s(pageable) <= effective_bytes_per_s(pinned)
+    assert setup_ps(pageable) > setup_ps(pinned)
+
+
+def test_generations_carry_more() -> None:
+    for names in (
+        [f"pcie{g}-x16" for g in (3, 4, 5, 6)],
+        [f"nvlink{g}" for g in (1, 2, 3, 4, 5)],
+        ["cxl2-x8", "cxl2-x16", "cxl3-x16"],
+        ["ethernet-100g", "ethernet-400g"],
+    ):
+        rates = [effective_bytes_per_s(load_preset("link", name, LinkSpec)) for name in names]
+        assert rates == sorted(rates)
 
 
 @pytest.mark.parametrize("generation", [3, 4, 5])
