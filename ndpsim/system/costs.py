@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ndpsim import cpu, gpu
 from ndpsim.memo import Memo
-from ndpsim.ndp import Execution, ExpertSlice, execute
+from ndpsim.ndp import ExpertSlice, execute
 from ndpsim.policy import Phase, Slot
 from ndpsim.system.machine import Machine, ranks_of, transfer_ps
 from ndpsim.units import PS_PER_S, ps_for
@@ -17,9 +17,15 @@ def gpu_ps(memo: Memo, machine: Machine, operators: Sequence[Operator]) -> int:
     return sum(memo(gpu.operator_ps, machine.system.gpu, operator) for operator in operators)
 
 
-def near_execution(memo: Memo, machine: Machine, piece: ExpertSlice) -> Execution:
-    """One expert slice alone on a unit, right after a refresh."""
-    return memo(execute, machine.ndp.unit, (piece,), 0)
+def near_ps(memo: Memo, machine: Machine, home: int, n_tokens: int) -> tuple[tuple[str, int], ...]:
+    """(unit, time) of an expert's slices, each alone on its unit right after a refresh."""
+
+    def alone_ps(piece: ExpertSlice) -> int:
+        return memo(execute, machine.ndp.unit, (piece,), 0).duration_ps
+
+    work = machine.slices(home, n_tokens)
+    times = {piece: alone_ps(piece) for piece in dict.fromkeys(piece for _, piece in work)}
+    return tuple((unit, times[piece]) for unit, piece in work)
 
 
 @dataclass(frozen=True)
@@ -53,14 +59,11 @@ class StageCosts:
 
     def near_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
         """(unit, time) of the slot's slices, each alone on its unit."""
-        return tuple(
-            (unit, near_execution(self.memo, self.machine, piece).duration_ps)
-            for unit, piece in self.machine.slices(slot)
-        )
+        return self.memo(near_ps, self.machine, slot.home, slot.n_tokens)
 
     def blocked_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
         """(unit, time) that fetching the slot takes from its units' computing."""
-        if not self.machine.slices(slot):
+        if not self.machine.slices(slot.home, slot.n_tokens):
             return ()
         access = self.machine.ndp.host_access
         copies = self.machine.copies[slot.home]

@@ -7,7 +7,7 @@ from functools import cached_property
 from ndpsim.dram import refresh_interval_ps
 from ndpsim.link import Route, Topology, build_topology
 from ndpsim.ndp import ExpertSlice, memory_bytes_per_s
-from ndpsim.policy import Home, Slot
+from ndpsim.policy import Home
 from ndpsim.spec import digest
 from ndpsim.system.spec import NdpGroup, SystemSpec
 from ndpsim.units import ps_for
@@ -121,11 +121,11 @@ class Machine:
         """The way between two devices."""
         return self.topology.route(src, dst)
 
-    def slices(self, slot: Slot) -> tuple[tuple[str, ExpertSlice], ...]:
-        """(unit, work) of a slot that is computed near its data; empty where nothing can."""
+    def slices(self, home: int, n_tokens: int) -> tuple[tuple[str, ExpertSlice], ...]:
+        """(unit, work) of an expert that is computed near its data; empty where nothing can."""
         return tuple(
-            (shard.unit, self.slice_of(shard.columns, slot.n_tokens))
-            for shard in self.homes[slot.home].shards
+            (shard.unit, self.slice_of(shard.columns, n_tokens))
+            for shard in self.homes[home].shards
             if shard.unit in self.units
         )
 

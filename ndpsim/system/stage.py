@@ -171,7 +171,8 @@ class Stage:
         """Near-data work of every unit; (arrival on the GPU, vectors that arrive)."""
         work: dict[str, list[ExpertSlice]] = {}
         for index in plan.near:
-            for unit, piece in self._machine.slices(self._situation.slots[index]):
+            slot = self._situation.slots[index]
+            for unit, piece in self._machine.slices(slot.home, slot.n_tokens):
                 work.setdefault(unit, []).append(piece)
         done = [
             (unit, n_tokens, self._unit(unit, tuple(work[unit]), n_tokens, decided))
