@@ -22,7 +22,7 @@ SPLIT_BELOW_FRAC: Final = 0.8
 CTAS_PER_SM: Final = 2
 """CTAs of decode attention that share an SM; splitting aims at as many."""
 CTA_TRIPS: Final = 5
-"""Dependent trips to memory in a decode CTA outside its stream: length, page, query, key, way out."""
+"""Dependent trips to memory in a CTA outside its stream: length, page, query, key, way out."""
 
 
 def attention_s(
@@ -32,15 +32,18 @@ def attention_s(
     if attention.n_query == 1:
         contexts = np.array([attention.context], dtype=np.int64)
         return float(decode_s(gpu, sm_flop, attention, contexts, resident_bytes)[0])
-    return _prefill_s(gpu, sm_flop, attention)
+    return _prefill_s(gpu, sm_flop, attention, resident_bytes)
 
 
-def _prefill_s(gpu: GpuSpec, sm_flop: float, attention: Attention) -> float:
+def _prefill_s(
+    gpu: GpuSpec, sm_flop: float, attention: Attention, resident_bytes: int
+) -> float:
     """Flash style: a CTA holds some query rows of a head and walks the keys it may see.
 
     Rows are padded to whole tiles, tiles on the causal diagonal are computed whole. CTAs of equal
     length run in waves; causal ones differ and are handed out longest first, so that the machine
-    ends within one CTA of even.
+    ends within one CTA of even. One CTA fills an SM: its trips to memory, its queries in and its
+    results out are not hidden behind another's arithmetic.
     """
     rows = gpu.attention_rows
     n_tiles = ceil_div(attention.n_query, rows)
@@ -54,15 +57,17 @@ def _prefill_s(gpu: GpuSpec, sm_flop: float, attention: Attention) -> float:
     shortest = min(seen, past + rows)
     even = max(heads * keys / gpu.sms, waves * shortest, seen)
     n_sms = min(heads * n_tiles, gpu.sms)
-    memory_s = attention.n_bytes / memory_bytes_per_s(gpu, n_sms, gpu.bytes_in_flight)
-    fixed_s = launch_s(gpu) + gpu.attention_fixed * 1e-12 + latency_s(gpu)
-    return fixed_s + max(key_s * even, memory_s)
+    held = min(attention.n_bytes, resident_bytes)
+    rate = memory_bytes_per_s(gpu, n_sms, gpu.bytes_in_flight)
+    memory_s = (attention.n_bytes - held) / rate + held / l2_bytes_per_s(gpu)
+    start_s = waves * CTA_TRIPS * latency_s(gpu)
+    return launch_s(gpu) + gpu.attention_fixed * 1e-12 + start_s + key_s * even + memory_s
 
 
 def _score_s(gpu: GpuSpec, sm_flop: float, attention: Attention) -> float:
-    """One SM's time per query-key pair: two products and the softmax between them."""
+    """One SM's time per query-key pair: two products and, between them, an exponential."""
     product = 2 * (attention.head_dim_qk + attention.head_dim_v) / (sm_flop * gpu.attention_frac)
-    return max(product, 1 / gpu.exp_ops) / gpu.clock
+    return (product + 1 / gpu.exp_ops) / gpu.clock
 
 
 def decode_s(

@@ -296,7 +296,8 @@ def _attention(gpu: GpuSpec, row: dict[str, Any]) -> Kernels:
         int(row["num_heads"]), kv, dim, dim, 2 * dim * kv, cache, activation,
     )  # fmt: skip
     warm = "yes" if row["timing"] == "cuda_graph_replay" else row["l2_warm"]
-    return [(attention, _held(gpu, attention.cache_bytes, warm))]
+    reread = attention.cache_bytes if attention.n_query == 1 else attention.n_bytes
+    return [(attention, _held(gpu, reread, warm))]
 
 
 def _elementwise(gpu: GpuSpec, row: dict[str, Any]) -> Kernels:

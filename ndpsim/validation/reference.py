@@ -36,6 +36,23 @@ def find_folder(given: str | None, kind: str) -> Path:
     raise InputError("--reference", f"no CSV tables in {looked}{hint}")
 
 
+def find_file(given: str | None, name: str) -> Path:
+    """A table by its file name, in the folder given or in one of `DEFAULT_FOLDERS`.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    places = [Path(given)] if given is not None else [Path(place) for place in DEFAULT_FOLDERS]
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    looked = ", ".join(str(place) for place in places)
+    hint = "" if given is not None else "; name one with --reference DIR"
+    raise InputError("--reference", f"no {name} in {looked}{hint}")
+
+
 def read_table(path: Path, columns: Iterable[str]) -> "pd.DataFrame":
     """A table of measurements.
 
