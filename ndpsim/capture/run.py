@@ -68,7 +68,7 @@ def loss_curve(directory: Path, last_step: int, points: int = 14) -> list[dict[s
     rows = [by_step[step] for step in sorted(by_step) if step <= last_step]
     picks = np.unique(np.linspace(0, len(rows) - 1, points).round().astype(int))
     return [
-        {key: rows[i][key] for key in ("step", "tokens", "loss", "held_out_loss", "skew")}
+        {key: rows[i][key] for key in ("step", "tokens", "lr", "loss", "held_out_loss", "skew")}
         for i in picks
     ]
 
@@ -87,7 +87,12 @@ def layer_skew(routed: Routed, n_experts: int) -> list[float]:
 
 
 def provenance(
-    directory: Path, model: Any, routed: Routed, sampling: Sampling, sources: list[Document]
+    directory: Path,
+    model: Any,
+    routed: Routed,
+    sampling: Sampling,
+    sources: list[Document],
+    note: str = "",
 ) -> dict[str, Any]:
     """What the trace's metadata says about where it comes from."""
     settings = json.loads((directory / "settings.json").read_text())
@@ -121,6 +126,7 @@ def provenance(
             "loss": "cross-entropy in nats per token, plus balance_coef (later "
             "late_balance_coef) x the load-balancing loss of each layer, summed over layers",
             "curve": loss_curve(directory, settings["step"]),
+            "note": note,
         },
         "capture": {
             "sequences": len(sources),
@@ -154,6 +160,7 @@ def main() -> None:
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--decode-tokens", type=int, default=Sampling.decode_tokens)
     parser.add_argument("--seed", type=int, default=Sampling.seed)
+    parser.add_argument("--note", default="", help="kept in the trace beside the loss curve")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -168,7 +175,7 @@ def main() -> None:
     for (document, _), tokens in zip(chosen, routed.tokens, strict=True):
         text = tokenizer.decode(tokens[args.prompt_tokens :][:60].tolist())
         log.info("%s ... %r", document.name, text)
-    about = provenance(args.directory, model, routed, sampling, [d for d, _ in chosen])
+    about = provenance(args.directory, model, routed, sampling, [d for d, _ in chosen], args.note)
     write_trace(args.trace, trace_of(routed, MODEL_NAME, model.config.num_experts, about))
     log.info("%s: %d bytes", args.trace, args.trace.stat().st_size)
 

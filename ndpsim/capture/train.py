@@ -44,7 +44,7 @@ class TrainSettings:
     """All that decides the trained weights, next to the text itself."""
 
     seed: int = 1
-    steps: int = 700
+    steps: int = 650
     tokens_per_step: int = 4096
     context: int = 256
     long_context: int = 1024
@@ -241,7 +241,8 @@ class Run:
         batch = windows(streams, settings.tokens_per_step // length, length, rng)[rank::n_workers]
         loss = next_token_loss(self.model, batch)
         balance, _ = tap.take()
-        (loss + settings.balance_coef_at(self.step) * balance).backward()
+        objective: Any = loss + settings.balance_coef_at(self.step) * balance
+        objective.backward()
         average_gradients(list(self.model.parameters()))
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         for group in self.optimizer.param_groups:
