@@ -1,6 +1,6 @@
 """`ndpsim validate`: the models against what others measured."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
@@ -51,6 +51,33 @@ def gpu(reference: Reference = None, as_json: Json = False) -> None:
     print_view(_table(("gpu", "set"), summary["gpus"]))
     print("\nnoise floor: frameworks against each other, same GPU, shape and format")
     print_view(_table(("set", "gpu"), summary["noise_floor"], ("n", "median_spread", "p90_spread")))
+    print("\nnot modelled")
+    print_view(_table(("set", "reason"), summary["not_modelled"], ("n",)))
+
+
+@validate_app.command()
+def links(reference: Reference = None, as_json: Json = False) -> None:
+    """Copies over links, host memory and CPU experts against measurements."""
+    from ndpsim.validation.links import summarize_links, validate_links
+
+    cases = validate_links(reference)
+    _show(cases, summarize_links(cases), ("part", "op"), as_json)
+
+
+def _show(
+    cases: Sequence[Any], summary: Mapping[str, Any], heads: tuple[str, ...], as_json: bool
+) -> None:
+    """Cases and their summary as one document, or the summary as tables."""
+    from ndpsim.cli.output import print_json, print_view
+
+    if as_json:
+        fields = (*_FIELDS, *heads)
+        rows = [{field: getattr(case, field) for field in fields} for case in cases]
+        print_json({"cases": rows, "summary": summary})
+        return
+    print_view(_table(heads, summary["groups"], ("rows", *_NUMBERS)))
+    print(f"\n{summary['rows']} rows, {summary['modelled_frac']:.1%} of them modelled\n")
+    print_view(_table(("name", "target"), summary["targets"]))
     print("\nnot modelled")
     print_view(_table(("set", "reason"), summary["not_modelled"], ("n",)))
 

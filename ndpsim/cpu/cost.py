@@ -34,7 +34,7 @@ def compute_ps(memo: Memo, cpu: CpuSpec, operator: Operator) -> int:
     flop, prepare_ps = operator.flop, 0
     if isinstance(operator, Gemm) and operator.weight != operator.activation:
         prepare = cpu.dequant_flop * operator.n * operator.k
-        prepare_ps = ps_for(prepare, _simd_flop_per_s(cpu, format_name))
+        prepare_ps = ps_for(prepare, _simd_flop_per_s(cpu, "fp32"))
     body_ps = ps_for(flop, _simd_flop_per_s(cpu, format_name))
     if isinstance(operator, Gemm) and format_name in cpu.matrix_flop:
         rows = ceil_div(operator.m, cpu.matrix_rows) * cpu.matrix_rows

@@ -38,7 +38,7 @@ class CpuSpec(Spec):
     matrix_rows: Count = 16
     """Rows of activations that a matrix tile holds; a GEMM with fewer pays for all of them."""
     dequant_flop: Count
-    """SIMD FLOP to turn one weight of a narrower format into the activation's format."""
+    """fp32 SIMD FLOP in whose time one weight of a narrower format is widened."""
     memory_capacity: Size
     """Bytes of host memory, of all NUMA nodes together."""
     memory_channels: Count
@@ -77,6 +77,8 @@ class CpuSpec(Spec):
         if self.simd_flop.keys() != self.flop_energy.keys():
             unpaired = ", ".join(sorted(self.simd_flop.keys() ^ self.flop_energy.keys()))
             raise ValueError(f"simd_flop and flop_energy must name the same formats: {unpaired}")
+        if "fp32" not in self.simd_flop:
+            raise ValueError("simd_flop must name fp32, the width in which weights are widened")
         if unpriced := ", ".join(sorted(self.matrix_flop.keys() - self.flop_energy.keys())):
             raise ValueError(f"matrix_flop has formats that simd_flop lacks: {unpriced}")
         return self

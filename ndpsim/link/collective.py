@@ -120,6 +120,16 @@ def all_reduce_direct(members: Sequence[str], n_bytes: int) -> Sends:
     return tuple(Send(a, b, n_bytes) for a in members for b in members if a != b)
 
 
+def all_reduce_two_step(members: Sequence[str], n_bytes: int) -> Sends:
+    """Every member sums its own part from all others, then sends the sum to them."""
+    n, parts = len(members), _parts(n_bytes, len(members))
+    pairs = [(a, b) for b in range(n) for a in range(n) if a != b]
+    scatter = [Send(members[a], members[b], parts[b]) for a, b in pairs]
+    summed = [tuple(i for i, (_, b) in enumerate(pairs) if b == rank) for rank in range(n)]
+    spread = [Send(members[b], members[a], parts[b], summed[b]) for a, b in pairs]
+    return (*scatter, *spread)
+
+
 def all_to_all(members: Sequence[str], n_bytes: int) -> Sends:
     """A part of each member's `n_bytes` to each other member."""
     parts = _parts(n_bytes, len(members))
@@ -135,6 +145,7 @@ ALL_REDUCE: Final[dict[str, Callable[[Sequence[str], int], Sends]]] = {
     "ring": all_reduce_ring,
     "tree": all_reduce_tree,
     "direct": all_reduce_direct,
+    "two-step": all_reduce_two_step,
 }
 """Algorithms of an all-reduce, by name."""
 

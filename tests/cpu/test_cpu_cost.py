@@ -55,7 +55,7 @@ def test_one_token_is_memory_bound_and_many_are_not() -> None:
 
 def test_narrow_weights_are_dequantised_once() -> None:
     many = gemm(512, 1536, 2048, weight=INT4)
-    extra_ps = ps_for(I7.dequant_flop * 1536 * 2048, peak_flop_per_s(I7, "fp16"))
+    extra_ps = ps_for(I7.dequant_flop * 1536 * 2048, peak_flop_per_s(I7, "fp32"))
     plain_ps = operator_ps(MEMO, I7, gemm(512, 1536, 2048))
     assert operator_ps(MEMO, I7, many) == plain_ps + extra_ps
 
@@ -118,4 +118,8 @@ def test_two_local_sockets_read_twice_as_fast_as_one() -> None:
 def test_a_matrix_format_needs_a_simd_rate_and_a_price() -> None:
     fields = I7.model_dump(mode="json") | {"matrix_flop": {"fp8": 2048}}
     with pytest.raises(ValueError, match="simd_flop lacks: fp8"):
+        CpuSpec.model_validate(fields)
+    fields = I7.model_dump(mode="json")
+    del fields["simd_flop"]["fp32"], fields["flop_energy"]["fp32"]
+    with pytest.raises(ValueError, match="must name fp32"):
         CpuSpec.model_validate(fields)

@@ -1,0 +1,103 @@
+"""Measured collectives as sends over the links of the machine they ran on."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from ndpsim.errors import ConfigError
+from ndpsim.link import (
+    ALL_REDUCE,
+    LinkGroup,
+    LinkSpec,
+    Send,
+    Sends,
+    Topology,
+    all_gather,
+    all_to_all,
+    build_topology,
+    run_sends,
+)
+from ndpsim.spec import load_preset
+
+LINKS: Final = {
+    "A100-SXM4-80GB": "nvlink3",
+    "H100-SXM-80GB": "nvlink4",
+    "B200-SXM": "nvlink5",
+    "RTX-PRO-6000-Server": "pcie5-x16",
+}
+"""The link that joins the GPUs of a measured machine, a port each on one switch."""
+UNKNOWN: Final = (("A100-SXM4-80GB", "torch.distributed nccl"),)
+"""(GPU, framework) of machines whose two-GPU rates are far below any NVLink of that GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How NCCL's kernels write to a peer: extra time of a step, share of the bytes that is data.
+
+    Source: NCCL 2.x, src/graph/tuning.cc: 0.6, 1.9 and 3.4 us per NVLink step of a ring; LL stores
+    4 bytes of data with 4 of flag, LL128 120 of every 128 bytes, Simple data only.
+    """
+
+    name: str
+    step_ps: int
+    data_frac: float
+
+
+PROTOCOLS: Final = (
+    Protocol("LL", 0, 0.5),
+    Protocol("LL128", 1_300_000, 120 / 128),
+    Protocol("Simple", 2_800_000, 1.0),
+)
+"""Links are calibrated with LL; the others pay the difference."""
+
+DIRECT: Final = Protocol("direct", 0, 1.0)
+"""Kernels that store data straight into every peer's memory, as vLLM's own all-reduce does."""
+
+
+def collective_us(gpu: str, op: str, framework: str, n_gpus: int, n_bytes: int) -> float:
+    """Microseconds of a collective of `n_bytes` per GPU, the best of what its library may choose.
+
+    Raises
+    ------
+    ConfigError
+        A machine whose links are not known, or a collective that is not modelled.
+    """
+    link = LINKS.get(gpu)
+    if link is None or (gpu, framework) in UNKNOWN:
+        raise ConfigError("comm", f"how the GPUs of the '{gpu}' machine are joined is not stated")
+    members = tuple(f"gpu{i}" for i in range(n_gpus))
+    choices = [(protocol, sends) for protocol in PROTOCOLS for sends in _nccl(op, members, n_bytes)]
+    if framework.startswith("vllm"):
+        own = (ALL_REDUCE[name](members, n_bytes) for name in ("direct", "two-step"))
+        choices += [(DIRECT, sends) for sends in own]
+    return min(_time_ps(link, n_gpus, protocol, sends) for protocol, sends in choices) / 1e6
+
+
+def _nccl(op: str, members: tuple[str, ...], n_bytes: int) -> list[Sends]:
+    """What NCCL may choose."""
+    if op == "allreduce":
+        return [ALL_REDUCE[name](members, n_bytes) for name in ("ring", "tree")]
+    if op == "all_gather":
+        return [all_gather(members, n_bytes)]
+    if op == "alltoall":
+        return [all_to_all(members, n_bytes)]
+    if op == "sendrecv":
+        return [tuple(Send(a, b, n_bytes) for a, b in zip(members, members[::-1], strict=True))]
+    raise ConfigError("comm", f"no model of '{op}'")
+
+
+def _time_ps(link: str, n_gpus: int, protocol: Protocol, sends: Sends) -> int:
+    return run_sends(_machine(link, n_gpus, protocol), sends).duration_ps
+
+
+@lru_cache(maxsize=64)
+def _machine(link: str, n_gpus: int, protocol: Protocol) -> Topology:
+    spec = load_preset("link", link, LinkSpec)
+    spec = spec.model_copy(
+        update={
+            "latency": spec.latency + protocol.step_ps,
+            "streaming_frac": spec.streaming_frac * protocol.data_frac,
+        }
+    )
+    group = LinkGroup(name="port", link=spec, ends=("gpu", "gpu"))
+    return build_topology((group,), tuple(f"gpu{i}" for i in range(n_gpus)))
