@@ -82,26 +82,32 @@ def run(
         Anything in the configuration or the trace that cannot be used.
     """
     resolved = resolve(RunSpec, config, set)
-    return run_resolved(resolved, memo=memo, check=check, progress=progress)
+    memory = Memo() if memo else NoMemo()
+    return run_resolved(resolved, memory, check=check, progress=progress)
 
 
 def run_resolved(
     resolved: Resolved[RunSpec],
+    memory: Memo,
     *,
-    memo: bool = True,
+    routing: Routing | None = None,
     check: bool = False,
     progress: Progress | None = None,
 ) -> RunResult:
-    """As `run`, for a configuration that is resolved already."""
+    """As `run`, for a configuration that is resolved already.
+
+    `memory` may come from other runs, which changes no result; `routing` from another run of the
+    same model, trace, request and seed.
+    """
     started = time.perf_counter()
-    spec, memory = resolved.spec, Memo() if memo else NoMemo()
+    spec = resolved.spec
     model = spec.model_spec()
     machine, placement = build_machine(spec, model)
     workload = spec.workload
     plan = plan_memory(
         machine, placement, workload.batch, workload.prompt_tokens, workload.output_tokens
     )
-    routing = routing_of(spec, model)
+    routing = routing or routing_of(spec, model)
     session = Session(memory, machine, spec.scheduler, placement, plan.expert_capacity)
     results = serve(session, workload, routing.experts, progress)
     if check:

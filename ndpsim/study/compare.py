@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ndpsim.errors import ConfigError, InputError, unknown
 from ndpsim.experiment.files import COMPARISON, staged, write_json, write_run
 from ndpsim.experiment.result import RunResult
+from ndpsim.experiment.routing import routing_of
 from ndpsim.experiment.run import Overrides, Source, build_machine, run_resolved
 from ndpsim.experiment.spec import RunSpec
+from ndpsim.memo import Memo
 from ndpsim.spec import Resolved, preset_names, resolve
 from ndpsim.system import plan_memory
 
@@ -89,7 +91,17 @@ def compare(
             skipped.append((name, error))
     if not ready:
         raise skipped[0][1]
-    runs = tuple(_run(name, resolved, progress) for name, resolved in ready)
+    memory, first = Memo(), ready[0][1].spec
+    routing = routing_of(first, first.model_spec())
+    runs = tuple(
+        run_resolved(
+            resolved,
+            memory,
+            routing=routing,
+            progress=partial(progress, name) if progress else None,
+        )
+        for name, resolved in ready
+    )
     slowest = max(runs, key=lambda run: run.summary["e2e_s"])
     return Comparison(
         runs=runs,
@@ -150,10 +162,6 @@ def _chosen(scheduler: str, overrides: Overrides) -> Overrides:
     if isinstance(overrides, Mapping):
         return {"scheduler": scheduler, **overrides}
     return [f"scheduler={scheduler}", *overrides]
-
-
-def _run(name: str, resolved: Resolved[RunSpec], progress: Progress | None) -> RunResult:
-    return run_resolved(resolved, progress=partial(progress, name) if progress else None)
 
 
 def _named(name: str, error: InputError) -> InputError:
