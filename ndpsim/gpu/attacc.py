@@ -8,7 +8,6 @@ activation's, which AttAcc lacks, count their stored bytes. All functions return
 """
 
 from collections import Counter
-from dataclasses import replace
 from math import inf
 from typing import Final
 
@@ -110,26 +109,35 @@ def attention_s(gpu: GpuSpec, sm_flop: int, attention: Attention) -> float:
     AttAcc has no grouped queries: here keys and values come from memory once per KV head, which for
     ordinary multi-head attention is the same. Scores go through memory and no mask is skipped.
     """
-    n_blocks = attention.batch * attention.n_heads
-    n_tokens = attention.n_tokens_read
-    busy_frac = _busy_frac(n_blocks, gpu.sms)
-    q_bytes, kv_bytes = attention.activation.bits / 8, attention.cache.bits / 8
-    n_scores = n_blocks * attention.n_query * n_tokens
-    seconds = 2 * n_scores * q_bytes / (gpu.memory_bandwidth * gpu.attacc.memory_frac * busy_frac)
-    for head_dim in (attention.head_dim_qk, attention.head_dim_v):
-        outer_bytes = n_blocks * attention.n_query * head_dim * q_bytes
-        cached_bytes = attention.batch * attention.n_kv_heads * n_tokens * head_dim * kv_bytes
-        dram_bytes = outer_bytes + cached_bytes + n_scores * q_bytes
-        seconds += _roofline_s(gpu, sm_flop, 2 * n_scores * head_dim, dram_bytes, busy_frac)
-    return seconds
+    n_tokens = np.array([attention.n_tokens_read], dtype=np.int64)
+    return float(_attention_s(gpu, sm_flop, attention, n_tokens)[0])
 
 
 def decode_s(
     gpu: GpuSpec, sm_flop: int, attention: Attention, contexts: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Seconds of `attention_s` at each context length (n,)."""
-    alone = (replace(attention, context=int(context)) for context in contexts)
-    return np.array([attention_s(gpu, sm_flop, one) for one in alone])
+    n_tokens = np.minimum(contexts, attention.window) if attention.window else contexts
+    return _attention_s(gpu, sm_flop, attention, n_tokens)
+
+
+def _attention_s(
+    gpu: GpuSpec, sm_flop: int, attention: Attention, n_tokens: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    n_blocks = attention.batch * attention.n_heads
+    busy_frac = _busy_frac(n_blocks, gpu.sms)
+    flop_per_s = sm_flop * gpu.sms * gpu.clock * gpu.attacc.compute_frac * busy_frac
+    bytes_per_s = gpu.memory_bandwidth * gpu.attacc.memory_frac * busy_frac
+    q_bytes, kv_bytes = attention.activation.bits / 8, attention.cache.bits / 8
+    n_scores = n_blocks * attention.n_query * n_tokens
+    seconds = 2 * n_scores * q_bytes / bytes_per_s
+    for head_dim in (attention.head_dim_qk, attention.head_dim_v):
+        outer_bytes = n_blocks * attention.n_query * head_dim * q_bytes
+        cached_bytes = attention.batch * attention.n_kv_heads * n_tokens * head_dim * kv_bytes
+        dram_bytes = outer_bytes + cached_bytes + n_scores * q_bytes
+        flop = 2.0 * n_scores * head_dim
+        seconds = seconds + np.maximum(flop / flop_per_s, dram_bytes / bytes_per_s)
+    return np.asarray(seconds, dtype=np.float64)
 
 
 def elementwise_s(gpu: GpuSpec, operator: Elementwise) -> float:

@@ -35,9 +35,7 @@ def attention_s(
     return _prefill_s(gpu, sm_flop, attention, resident_bytes)
 
 
-def _prefill_s(
-    gpu: GpuSpec, sm_flop: float, attention: Attention, resident_bytes: int
-) -> float:
+def _prefill_s(gpu: GpuSpec, sm_flop: float, attention: Attention, resident_bytes: int) -> float:
     """Flash style: a CTA holds some query rows of a head and walks the keys it may see.
 
     Rows are padded to whole tiles, tiles on the causal diagonal are computed whole. CTAs of equal
@@ -123,5 +121,5 @@ def decode_s(
     part_s = gpu.attention_merge * 1e-12
     merge_s = np.where(n_splits > 1, launch_s(gpu) + latency_s(gpu) + n_splits * part_s, 0.0)
     fixed_s = launch_s(gpu) + gpu.attention_fixed * 1e-12
-    seconds: NDArray[np.float64] = fixed_s + start_s + merge_s + np.maximum(compute_s, memory_s)
-    return seconds
+    seconds = fixed_s + start_s + merge_s + np.maximum(compute_s, memory_s)
+    return np.asarray(seconds, dtype=np.float64)

@@ -15,6 +15,7 @@ from ndpsim.gpu.kernel import (
     launch_s,
     memory_bytes_per_s,
     overlapped_s,
+    small_s,
 )
 from ndpsim.gpu.spec import GpuSpec
 from ndpsim.units import ceil_div
@@ -72,13 +73,14 @@ def gemm_s(gpu: GpuSpec, sm_flop: float, gemm: Gemm, resident_bytes: int = 0) ->
 def grouped_s(gpu: GpuSpec, sm_flop: float, gemm: GroupedGemm, resident_bytes: int = 0) -> float:
     """One kernel over all experts with the best tile height that the library ships; no split-K.
 
-    Tokens of an expert are padded to whole tiles; the tiles of all experts share the waves.
+    Tokens of an expert are padded to whole tiles; the tiles of all experts share the waves. The
+    small kernels that come with it are charged here.
     """
     held = min(resident_bytes, gemm.weight_bytes)
     streamed = float(gemm.n_bytes - held)
     best_s = float("inf")
     most = max(gemm.tokens)
-    lowest = gpu.grouped_tile_m if gemm.activation.bits <= 8 else GROUPED_TILES[0][0]
+    lowest = gpu.grouped_tile_m if gemm.activation.bits <= 4 else GROUPED_TILES[0][0]
     for tile in GROUPED_TILES:
         tile_m, tile_n = tile
         if tile_m < lowest or lowest < tile_m >= 2 * most:
@@ -87,7 +89,7 @@ def grouped_s(gpu: GpuSpec, sm_flop: float, gemm: GroupedGemm, resident_bytes: i
         n_tiles = columns * sum(ceil_div(rows, tile_m) for rows in gemm.tokens)
         cut = _cut(gpu, sm_flop * gpu.grouped_frac, gemm, tile, n_tiles)
         best_s = min(best_s, _waves_s(gpu, cut, n_tiles, gemm.k, streamed))
-    return launch_s(gpu) + gpu.grouped_fixed * 1e-12 + best_s
+    return launch_s(gpu) + gpu.grouped_helpers * small_s(gpu) + best_s
 
 
 class _Cut(NamedTuple):
@@ -124,7 +126,8 @@ def _cut(
     resident = max(1, min(MAX_CTAS_PER_SM, int(gpu.l1_capacity // stage_bytes)))
     tensor = 2 * tile_m * tile_n / sm_flop
     if gemm.weight.bits < gemm.activation.bits:
-        tensor += tile_n * gpu.dequant_flop / gpu.vector_flop
+        dequant_flop = gpu.format_dequant_flop.get(gemm.weight.name, gpu.dequant_flop)
+        tensor += tile_n * dequant_flop / gpu.vector_flop
     l2 = row_bytes * gpu.sms / gpu.l2_bytes
     if n_tiles is None:
         assert isinstance(gemm, Gemm)

@@ -19,6 +19,15 @@ def latency_s(gpu: GpuSpec) -> float:
     return gpu.memory_latency * 1e-12
 
 
+ROW_TRIPS: Final = 2
+"""Trips to memory of a row-wise kernel that nothing hides: in, and back for a second pass."""
+
+
+def small_s(gpu: GpuSpec) -> float:
+    """A row-wise kernel that moves next to nothing."""
+    return launch_s(gpu) + ROW_TRIPS * latency_s(gpu)
+
+
 def memory_bytes_per_s(gpu: GpuSpec, n_sms: int, in_flight_bytes: float) -> float:
     """What `n_sms` SMs draw from memory with so many bytes under way each (Little's law)."""
     littles = n_sms * min(in_flight_bytes, gpu.bytes_in_flight) / latency_s(gpu)
@@ -53,4 +62,5 @@ def overlapped_s(compute_s: float, memory_s: float) -> float:
     longer, shorter = max(compute_s, memory_s), min(compute_s, memory_s)
     if longer == 0.0:
         return 0.0
-    return longer * (1.0 + (shorter / longer) ** OVERLAP_POWER) ** (1.0 / OVERLAP_POWER)
+    norm: float = (1.0 + (shorter / longer) ** OVERLAP_POWER) ** (1.0 / OVERLAP_POWER)
+    return longer * norm

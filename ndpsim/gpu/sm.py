@@ -4,14 +4,12 @@ from typing import Final
 
 from ndpsim.gpu.attention import attention_s, decode_s
 from ndpsim.gpu.gemm import gemm_s, grouped_s
-from ndpsim.gpu.kernel import l2_bytes_per_s, latency_s, launch_s, memory_bytes_per_s
+from ndpsim.gpu.kernel import l2_bytes_per_s, memory_bytes_per_s, small_s
 from ndpsim.gpu.spec import GpuSpec
 from ndpsim.workload.operators import Elementwise
 
 __all__ = ["attention_s", "decode_s", "elementwise_s", "gemm_s", "grouped_s"]
 
-ROW_TRIPS: Final = 2
-"""Trips to memory of a row-wise kernel that nothing hides: in, and out or back for the next pass."""
 ROW_FRAC: Final = 0.65
 """Share of memory's and of L2's rate that row-wise kernels reach: each row waits for its own sum or
 index before it writes. Fitted over norms, activations and rotary embeddings of all tables."""
@@ -24,4 +22,4 @@ def elementwise_s(gpu: GpuSpec, operator: Elementwise, resident_bytes: int = 0) 
     compute_s = operator.flop / (gpu.vector_flop * gpu.sms * gpu.clock)
     held = min(resident_bytes, operator.n_bytes)
     memory_s = (operator.n_bytes - held) / rate + held / l2_rate
-    return launch_s(gpu) + ROW_TRIPS * latency_s(gpu) + max(memory_s, compute_s)
+    return small_s(gpu) + max(memory_s, compute_s)

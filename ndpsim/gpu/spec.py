@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from ndpsim.spec.model import (
     Bandwidth,
     Count,
+    CountOrZero,
     EnergyPerBit,
     EnergyPerFlop,
     Frequency,
@@ -59,6 +60,8 @@ class GpuSpec(Spec):
     """Exponentials per cycle and SM (special function units)."""
     dequant_flop: Count
     """Vector FLOP to turn one weight of a narrower format into the activation's format."""
+    format_dequant_flop: dict[str, Count] = Field(default_factory=dict)
+    """The same for weight formats that take another number."""
     memory_capacity: Size
     """Bytes of device memory."""
     memory_bandwidth: Bandwidth
@@ -84,9 +87,9 @@ class GpuSpec(Spec):
     grouped_frac: PositiveFrac
     """Share of that rate inside kernels over many experts."""
     grouped_tile_m: Count
-    """Least rows of a tile in the grouped kernels that libraries ship for narrow activations."""
-    grouped_fixed: Time
-    """Per grouped kernel: the small ones around it that route, sort and zero."""
+    """Least rows of a tile in the grouped kernels that libraries ship for 4-bit activations."""
+    grouped_helpers: CountOrZero
+    """Small kernels per grouped one, which route, sort and zero."""
     attention_frac: PositiveFrac
     """Share of that rate inside fused attention, where softmax sits between two products."""
     attention_rows: Count

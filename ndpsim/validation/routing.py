@@ -20,10 +20,9 @@ def expert_loads(
 ) -> tuple[int, ...]:
     """Rows of each expert on the GPU measured, idle experts left out, busiest first.
 
-    `balanced` spreads token-expert pairs evenly (see `_group_limited` for routers that choose groups
-    first); `forced` does so over `n_active` experts;
-    `uniform` draws top_k of all for each token; `power_law_A` gives experts loads that follow a
-    power law of exponent A, and measures the rank of the expert-parallel group with most work.
+    `balanced` spreads token-expert pairs evenly (but see `_group_limited`); `forced` does so over
+    `n_active` experts; `uniform` draws top_k of all for each token; `power_law_A` gives experts
+    loads that follow a power law of exponent A, and measures the expert-parallel rank with most.
 
     Raises
     ------

@@ -15,9 +15,9 @@ QUANTIZE_FLOP = 4
 
 
 def quantize_operator(name: str, n_elements: int, wide: Format, narrow: Format) -> Elementwise:
-    """A pass that reads activations in `wide` and writes them in `narrow`."""
+    """Activations in `wide`, read for the scale and again for the values, written in `narrow`."""
     n_written = n_elements * narrow.bits // wide.bits
-    return Elementwise(name, n_elements, n_written, QUANTIZE_FLOP * n_elements, wide)
+    return Elementwise(name, 2 * n_elements, n_written, QUANTIZE_FLOP * n_elements, wide)
 
 
 def grouped_operators(
