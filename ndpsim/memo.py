@@ -6,7 +6,7 @@ which kind of memory was handed down.
 """
 
 from collections.abc import Callable
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -16,6 +16,8 @@ _ABSENT: Final = object()
 
 class Memo:
     """Remembers results, dropping the oldest of a function beyond `limit` entries."""
+
+    remembers: ClassVar[bool] = True
 
     def __init__(self, limit: int = 1 << 18) -> None:
         self._limit = limit
@@ -59,6 +61,8 @@ class Memo:
 
 class NoMemo(Memo):
     """Remembers nothing; every call computes."""
+
+    remembers: ClassVar[bool] = False
 
     def __call__(
         self, function: Callable[Concatenate[Memo, P], R], *args: P.args, **kwargs: P.kwargs

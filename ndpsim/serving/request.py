@@ -12,6 +12,9 @@ from ndpsim.spec.model import Count, Spec
 from ndpsim.system import Session, StepResult
 from ndpsim.workload import Step
 
+STEPS_PER_FOLD = 1024
+"""Settled decode steps keyed at once; bounds memory, not results."""
+
 
 class WorkloadSpec(Spec):
     """One request: a batch of sequences of equal length in lock step."""
@@ -52,10 +55,19 @@ def serve(
     progress
         Told (steps done, steps in all) after each step.
     """
-    results = []
-    for phase, step, positions in steps(workload):
-        fed = routed[:, positions].reshape(step.n_tokens, *routed.shape[2:])
-        results.append(session.step(phase, step, fed))
+    results: list[StepResult] = []
+    ahead = list(steps(workload))
+    while ahead:
+        if workload.batch == 1 and ahead[0][0] == "decode" and session.settled:
+            many = ahead[:STEPS_PER_FOLD]
+            fed = routed[0, many[0][2].start : many[-1][2].stop]
+            results += session.fold([step for _, step, _ in many], fed)
+        else:
+            many = ahead[:1]
+            phase, step, positions = many[0]
+            fed = routed[:, positions].reshape(step.n_tokens, *routed.shape[2:])
+            results.append(session.step(phase, step, fed))
+        del ahead[: len(many)]
         if progress:
             progress(len(results), workload.output_tokens)
     return results

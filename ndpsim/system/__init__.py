@@ -5,6 +5,7 @@ from ndpsim.system.bound import Bound
 from ndpsim.system.energy import energy_j
 from ndpsim.system.machine import GPU, MEMORY, Machine, unit_names
 from ndpsim.system.memory import MemoryPlan, plan_memory
+from ndpsim.system.residency import Knowledge
 from ndpsim.system.session import Session, StepResult, Tally
 from ndpsim.system.situation import Outcome, Situation, Transfer
 from ndpsim.system.spec import NdpGroup, SystemSpec
@@ -15,6 +16,7 @@ __all__ = [
     "MEMORY",
     "STAGING_BUFFERS",
     "Bound",
+    "Knowledge",
     "Machine",
     "MemoryPlan",
     "NdpGroup",

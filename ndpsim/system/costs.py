@@ -1,13 +1,13 @@
 """What work costs on each device of a machine: estimates for policies, times for stages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ndpsim import cpu, gpu
 from ndpsim.memo import Memo
 from ndpsim.ndp import ExpertSlice, execute
 from ndpsim.policy import Phase, Slot
-from ndpsim.system.machine import Machine, ranks_of, transfer_ps
+from ndpsim.system.machine import GPU, Copy, Machine, ranks_of, transfer_ps
 from ndpsim.units import PS_PER_S, ps_for
 from ndpsim.workload import Elementwise, Operator, expert_operators
 
@@ -49,13 +49,36 @@ class StageCosts:
         """All units' memory together."""
         return sum(self.machine.capacity[ranks_of(unit)] for unit in self.machine.units)
 
+    @property
+    def activations_ps(self) -> int:
+        """One vector per token to every unit and back, through the narrowest common link."""
+        machine = self.machine
+        n_tokens = max((slot.n_tokens for slot in self.slots), default=0)
+        return sum(
+            transfer_ps(
+                tuple(
+                    Copy(machine.route(*ends).resources, machine.vector_bytes(n_tokens), 0, 0)
+                    for ends in way
+                ),
+                machine.capacity,
+            )
+            for way in (
+                [(GPU, unit) for unit in machine.units],
+                [(unit, GPU) for unit in machine.units],
+            )
+        )
+
     def gpu_ps(self, slot: Slot) -> int:
         """Compute time on the GPU, weights present."""
         return gpu_ps(self.memo, self.machine, expert_work(self.machine, slot.n_tokens))
 
     def fetch_ps(self, slot: Slot) -> int:
-        """Time to copy the weights to the GPU behind another copy."""
-        return self.machine.fetch_ps[slot.home]
+        """Time to copy the weights (what is left of them) to the GPU behind another copy."""
+        if not slot.left:
+            return self.machine.fetch_ps[slot.home]
+        copies = self.machine.copies[slot.home]
+        rest = [replace(c, n_bytes=left) for c, left in zip(copies, slot.left, strict=True)]
+        return transfer_ps(tuple(rest), self.machine.capacity)
 
     def near_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
         """(unit, time) of the slot's slices, each alone on its unit."""

@@ -1,20 +1,22 @@
 """One request on a machine: steps become stages, stages become outcomes, outcomes add up.
 
-The session keeps what outlives a stage: which experts are on the GPU, which are on their way, and
-the count of expert stages (it decides the refresh phase). Everything else is `simulate`.
+The session keeps what outlives a stage: residency, and the count of expert stages (it decides the
+refresh phase). Everything else is `simulate`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.memo import Memo
-from ndpsim.policy import ExpertId, Phase, Placement, Plan, SchedulerSpec, Slot
-from ndpsim.system.machine import GPU, Machine
-from ndpsim.system.situation import Outcome, Queue, Situation, Transfer
-from ndpsim.system.stage import queue_of, simulate
+from ndpsim.policy import Phase, Placement, SchedulerSpec, Slot
+from ndpsim.system.machine import Machine
+from ndpsim.system.residency import GpuRoom, Knowledge, Residency
+from ndpsim.system.situation import Outcome, Situation
+from ndpsim.system.stage import simulate
 from ndpsim.system.symmetry import AS_NAMED, Active, Renaming, Symmetry, rename
 from ndpsim.workload import (
     Operators,
@@ -26,6 +28,8 @@ from ndpsim.workload import (
     router_operators,
     shared_operators,
 )
+
+NOTHING_KNOWN: Final = Knowledge()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ class StepResult:
     """(token, expert) pairs whose expert was resident when routed."""
 
 
+Told: TypeAlias = tuple[int, int, int, int, int]
+"""Of an expert stage: its duration; pairs on the GPU, near data, on the CPU, resident."""
+
+
 @dataclass
 class Tally:
     """How often each outcome occurred, under which names; kept by identity until the end."""
@@ -53,11 +61,11 @@ class Tally:
     _seen: dict[tuple[int, int], tuple[Outcome, Renaming]] = field(default_factory=dict)
     _counts: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome, renaming: Renaming) -> None:
-        """Count one occurrence of an outcome whose resources stand for others."""
+    def add(self, outcome: Outcome, renaming: Renaming, times: int = 1) -> None:
+        """Count occurrences of an outcome whose resources stand for others."""
         key = (id(outcome), id(renaming))
         self._seen[key] = (outcome, renaming)
-        self._counts[key] = self._counts.get(key, 0) + 1
+        self._counts[key] = self._counts.get(key, 0) + times
 
     @property
     def n_stages(self) -> int:
@@ -74,15 +82,6 @@ class Tally:
         return dict(sorted(total.items()))
 
 
-@dataclass(frozen=True, slots=True)
-class GpuRoom:
-    """What prefetch and cache policies see of the machine (a `ResidencyView`)."""
-
-    n_moe_layers: int
-    n_experts: int
-    capacity: int
-
-
 class Session:
     """The passage of one request (a batch of sequences in lock step) through the machine."""
 
@@ -93,56 +92,85 @@ class Session:
         scheduler: SchedulerSpec,
         placement: Placement,
         expert_capacity: int,
+        knowledge: Knowledge = NOTHING_KNOWN,
     ) -> None:
         self._memo = memo
         self._machine = machine
         self._dispatch = scheduler.dispatch
         model = machine.model
         self._home_of = placement.home_of.tolist()
-        room = GpuRoom(model.n_moe_layers, model.n_experts, expert_capacity)
         self._moe_index = {layer: index for index, layer in enumerate(model.moe_layers)}
-        self._prefetch = scheduler.prefetch.start(room)
-        self._watches = scheduler.prefetch.watches
-        self._cache = scheduler.cache.start(room)
-        self._keeps_fetched = scheduler.cache.keeps_fetched
-        on_gpu = [home.shards[0].unit == GPU for home in placement.homes]
-        self._resident = [[on_gpu[home] for home in row] for row in self._home_of]
-        self._n_resident = 0
-        self._coming: list[ExpertId] = []
-        self._queue: Queue = ()
+        room = GpuRoom(memo, machine, expert_capacity, knowledge)
+        self.residency = Residency(machine, scheduler, placement, room)
+        self._knowledge = knowledge
+        self._lookahead = scheduler.prefetch.lookahead
+        self._evaluates_gate = scheduler.prefetch.evaluates_gate
         self._n_expert_stages = 0
         self._symmetry = Symmetry(machine)
         self.tally = Tally()
-        self.peak_resident = 0
-        """Most experts on the GPU at a time."""
-        self.n_prefetched = 0
-        """Experts that arrived by prefetch."""
         self.elapsed_ps = 0
         """Time of all stages so far."""
         self.gpu_only_ps = 0
         """Time of the stages in which only the GPU computes."""
 
+    @property
+    def peak_resident(self) -> int:
+        """Most experts on the GPU at a time."""
+        return self.residency.peak
+
+    @property
+    def n_prefetched(self) -> int:
+        """Experts that arrived by prefetch."""
+        return self.residency.n_prefetched
+
     def step(self, phase: Phase, step: Step, routed: NDArray[np.int16]) -> StepResult:
         """Run one step; `routed` has shape (n_tokens, n_moe_layers, top_k), -1 for none."""
         model = self._machine.model
         start, fronts, end = self._gpu_situations(phase, step)
-        shared = shared_operators(model, self._machine.formats, step.n_tokens)
-        watched = phase in self._watches
+        work = self._layer_work(phase, step)
         active = _active_experts(routed, model.n_experts)
         by_layer = np.zeros((6, model.n_layers), dtype=np.int64)
         ends_ps = self._gpu_stage(start)
         for layer, front in enumerate(fronts):
             by_layer[0, layer] = self._gpu_stage(front)
             index = self._moe_index.get(layer)
-            if index is None:
-                continue
-            if watched:
-                self._prefetch.observe(index, routed[:, index])
-            by_layer[1:, layer] = self._expert_stage(phase, step, shared, index, active[index])
+            if index is not None:
+                by_layer[1:, layer] = self._layer(work, index, routed[:, index], active[index])
         ends_ps += self._gpu_stage(end)
-        if watched:
-            self._enqueue(self._prefetch.loads(phase))
+        self.residency.end(phase)
         return StepResult(phase, ends_ps + int(by_layer[:2].sum()), *by_layer)
+
+    def _layer_work(self, phase: Phase, step: Step) -> "_LayerWork":
+        """What the MoE layers of a step have in common."""
+        model, formats, knowledge = self._machine.model, self._machine.formats, self._knowledge
+        positions = slice(step.context - step.n_query, step.context)
+        weights = _fed(knowledge.weights, positions, step)
+        predicted = _fed(knowledge.predicted, positions, step) if self._lookahead else None
+        gate = self._evaluates_gate and predicted is not None
+        return _LayerWork(
+            phase,
+            step,
+            shared_operators(model, formats, step.n_tokens),
+            router_operators(model, formats, step.n_tokens) if gate else (),
+            weights,
+            predicted,
+        )
+
+    def _layer(
+        self,
+        work: "_LayerWork",
+        layer: int,
+        routed: NDArray[np.int16],
+        active: Sequence[tuple[int, int]],
+    ) -> tuple[int, int, int, int, int]:
+        """Residency first, then the experts of one layer."""
+        weights = None if work.weights is None else work.weights[:, layer]
+        left = self.residency.route(work.phase, layer, routed, weights, active)
+        following = layer + self._lookahead
+        if work.predicted is None or following >= self._machine.model.n_moe_layers:
+            return self._expert_stage(work, layer, active, left, ())
+        self.residency.look_ahead(following, work.predicted[:, following])
+        return self._expert_stage(work, layer, active, left, work.gate)
 
     def _gpu_situations(
         self, phase: Phase, step: Step
@@ -172,32 +200,43 @@ class Session:
         )
 
     def _gpu_stage(self, situation: Situation) -> int:
-        if self._queue:
-            situation = replace(situation, queue=self._queue)
+        if self.residency.queue:
+            situation = replace(situation, queue=self.residency.queue)
         duration_ps = self._simulate(situation).duration_ps
         self.gpu_only_ps += duration_ps
         return duration_ps
 
     def _expert_stage(
         self,
-        phase: Phase,
-        step: Step,
-        shared: Operators,
+        work: "_LayerWork",
         layer: int,
         active: Sequence[tuple[int, int]],
+        left: Mapping[int, tuple[int, ...]],
+        gate: Operators,
     ) -> tuple[int, int, int, int, int]:
         """(duration, pairs on the GPU, near data, on the CPU, resident) of one layer's experts."""
-        homes, resident = self._home_of[layer], self._resident[layer]
-        keys, renaming = self._in_order([(homes[e], resident[e], n, e) for e, n in active])
-        slots = tuple(Slot(home, held, n_tokens) for home, held, n_tokens, _ in keys)
-        refresh = self._refresh_phase() if self._dispatch.near else 0
-        situation = Situation("experts", phase, step.n_tokens, shared, slots, self._queue, refresh)
+        homes, resident = self._home_of[layer], self.residency.resident[layer]
+        keys, renaming = self._in_order([(homes[e], resident[e], n, e) for e, n in active], left)
+        if left:
+            slots = tuple(Slot(*key[:3], left.get(key[3], ())) for key in keys)
+        else:
+            slots = tuple(Slot(home, held, n_tokens) for home, held, n_tokens, _ in keys)
+        situation = Situation(
+            "experts",
+            work.phase,
+            work.step.n_tokens,
+            work.shared,
+            slots,
+            self.residency.queue,
+            self._refresh_phase() if self._dispatch.near else 0,
+            gate,
+            self.residency.decision_ps(work.phase, len(active)),
+        )
         self._n_expert_stages += 1
         outcome = self._simulate(situation, renaming)
-        assert outcome.plan is not None
-        if self._keeps_fetched:
-            self._use(layer, [key[3] for key in keys], slots, outcome.plan)
         plan = outcome.plan
+        assert plan is not None
+        self.residency.use(layer, [key[3] for key in keys], slots, plan)
         n_gpu, n_near, n_cpu = (
             sum(slots[i].n_tokens for i in device) for device in (plan.gpu, plan.near, plan.cpu)
         )
@@ -205,12 +244,15 @@ class Session:
         return outcome.duration_ps, n_gpu, n_near, n_cpu, n_hit
 
     def _refresh_phase(self) -> int:
-        """Where in a refresh interval the next expert stage starts."""
         return van_der_corput(self._n_expert_stages, self._machine.system.refresh_phases)
 
-    def _in_order(self, active: list[Active]) -> tuple[list[Active], Renaming]:
+    def _in_order(
+        self, active: list[Active], left: Mapping[int, tuple[int, ...]]
+    ) -> tuple[list[Active], Renaming]:
         """Canonical order; beside transfers under way, which name homes, units keep theirs."""
-        if self._queue:
+        if left:
+            return sorted(active, key=lambda a: (*a[:3], left.get(a[3], ()), a[3])), AS_NAMED
+        if self.residency.queue:
             return sorted(active), AS_NAMED
         return self._symmetry.canonical(active)
 
@@ -219,54 +261,30 @@ class Session:
         self.tally.add(outcome, renaming)
         self.elapsed_ps += outcome.duration_ps
         if situation.queue:
-            self._queue = outcome.queue
-            self._arrive(outcome.n_arrived)
+            self.residency.carry(outcome.queue, outcome.n_arrived)
         return outcome
 
-    # --- residency -----------------------------------------------------------------------------
 
-    def _arrive(self, n_arrived: int) -> None:
-        """Prefetched experts are usable from the next stage on."""
-        arrived, self._coming = self._coming[:n_arrived], self._coming[n_arrived:]
-        self.n_prefetched += n_arrived
-        for expert in arrived:
-            self._admit(expert, prefetched=True)
+@dataclass(frozen=True, slots=True)
+class _LayerWork:
+    """What the MoE layers of a step have in common."""
 
-    def _use(self, layer: int, experts: list[int], slots: tuple[Slot, ...], plan: Plan) -> None:
-        """Report uses of residents, then offer what was fetched to the cache, in GPU order."""
-        for index in plan.gpu:
-            if self._resident[layer][experts[index]]:
-                self._cache.touch((layer, experts[index]))
-        for index in plan.gpu:
-            if not slots[index].resident:
-                self._admit((layer, experts[index]), prefetched=False)
+    phase: Phase
+    step: Step
+    shared: Operators
+    gate: Operators
+    """The gate of a later layer, where it is computed to predict."""
+    weights: NDArray[np.float16] | None
+    """(n_tokens, n_moe_layers, top_k)."""
+    predicted: NDArray[np.int16] | None
+    """By layer, ids predicted for it: (n_tokens, n_moe_layers, width)."""
 
-    def _admit(self, expert: ExpertId, *, prefetched: bool) -> None:
-        layer, index = expert
-        if self._resident[layer][index]:
-            return
-        verdict = self._cache.admit(expert, prefetched=prefetched)
-        if verdict == "refuse":
-            return
-        self._resident[layer][index] = True
-        self._n_resident += 1
-        if verdict is not None:
-            self._resident[verdict[0]][verdict[1]] = False
-            self._n_resident -= 1
-        self.peak_resident = max(self.peak_resident, self._n_resident)
 
-    def _enqueue(self, loads: Sequence[ExpertId]) -> None:
-        """Put wanted experts on their way behind those already coming."""
-        coming = set(self._coming)
-        wanted = [e for e in loads if e not in coming and not self._resident[e[0]][e[1]]]
-        copies = self._machine.copies
-        transfers = [
-            Transfer(home, tuple(copy.n_bytes for copy in copies[home]))
-            for home in (self._home_of[layer][index] for layer, index in wanted)
-        ]
-        under_way = [t for transfer, count in self._queue for t in [transfer] * count]
-        self._coming += wanted
-        self._queue = queue_of(under_way + transfers)
+def _fed(array: NDArray[Any] | None, positions: slice, step: Step) -> NDArray[Any] | None:
+    """The part of a request's array that a step feeds, tokens of all sequences in one axis."""
+    if array is None:
+        return None
+    return array[:, positions].reshape(step.n_tokens, *array.shape[2:])
 
 
 def _active_experts(routed: NDArray[np.int16], n_experts: int) -> list[list[tuple[int, int]]]:

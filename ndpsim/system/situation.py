@@ -34,6 +34,10 @@ class Situation:
     slots: tuple[Slot, ...] = ()
     queue: Queue = ()
     refresh_phase: int = 0
+    gate: tuple[Operator, ...] = ()
+    """A later layer's gate, which the GPU computes beside the experts; prefetch waits for it."""
+    host_ps: int = 0
+    """Time of prefetch and cache decisions on the host."""
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -45,6 +49,8 @@ class Situation:
             self.slots,
             self.queue,
             self.refresh_phase,
+            self.gate,
+            self.host_ps,
         )
         object.__setattr__(self, "_hash", hash(key))
 

@@ -14,7 +14,6 @@ before near-data work where the machine does not let both use a unit's memory.
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import groupby
 
 from ndpsim import cpu, gpu
 from ndpsim.engine import Engine, Job, Probe, Steps
@@ -24,6 +23,7 @@ from ndpsim.ndp import ExpertSlice, execute
 from ndpsim.policy import Dispatch, Plan, Slot
 from ndpsim.system.costs import StageCosts, combine_operator, cpu_ps, expert_work
 from ndpsim.system.machine import GPU, HOST, Machine, ranks_of
+from ndpsim.system.residency import queue_of
 from ndpsim.system.situation import Amounts, Outcome, Queue, Situation, Transfer
 from ndpsim.workload import Operator
 
@@ -68,8 +68,6 @@ class Stage:
 
     def run(self) -> Outcome:
         """Simulate until the required work has ended."""
-        if self._situation.queue:
-            self._engine.call(self._prefetch())
         last = self._experts() if self._situation.kind == "experts" else self._operators()
         duration_ps = self._engine.run(last)
         queue = self._queue_left()
@@ -91,6 +89,8 @@ class Stage:
     # --- the GPU -------------------------------------------------------------------------------
 
     def _operators(self) -> Job:
+        if self._situation.queue:
+            self._engine.call(self._prefetch(()))
         return self._on_gpu("operators", self._situation.operators)
 
     def _on_gpu(self, name: str, operators: Sequence[Operator], after: Sequence[Job] = ()) -> Job:
@@ -109,6 +109,10 @@ class Stage:
         plan = self._plan = self._dispatch.plan(view)
         _check(plan, situation.slots)
         done: list[Job] = []
+        if situation.gate:
+            done.append(self._on_gpu("next gate", situation.gate))
+        if situation.queue:
+            self._engine.call(self._prefetch(tuple(done)))
         if situation.operators:
             done.append(self._on_gpu("shared experts", situation.operators))
         decided = self._decide()
@@ -122,13 +126,16 @@ class Stage:
         return self._on_gpu("combine", (combine,), done)
 
     def _decide(self) -> Job:
-        """Router output to the host, then the scheduler's decision there."""
+        """The scheduler's decision: on the host behind the router's output, or before it."""
         situation = self._situation
+        decision_ps = self._dispatch.decision_ps(len(situation.slots))
+        on_gpu = self._dispatch.decision_device == "gpu"
+        before = [self._engine.task("decide", GPU, decision_ps)] if on_gpu else []
+        host_ps = situation.host_ps + (0 if on_gpu else decision_ps)
         route = self._machine.route(GPU, HOST)
         n_bytes = situation.n_tokens * self._machine.model.top_k * ROUTER_BYTES
-        ids = self._send("router ids", route.resources, n_bytes, route.latency_ps)
-        decision_ps = self._dispatch.decision_ps(len(situation.slots))
-        return self._engine.task("decide", "cpu", decision_ps, [ids])
+        ids = self._send("router ids", route.resources, n_bytes, route.latency_ps, before)
+        return self._engine.task("decide", "cpu", host_ps, [ids])
 
     def _send(
         self,
@@ -155,11 +162,12 @@ class Stage:
             if not slot.resident:
                 copies = self._machine.copies[slot.home]
                 setup_ps = max(copy.setup_ps + copy.latency_ps for copy in copies)
+                sizes = slot.left or [copy.n_bytes for copy in copies]
                 issued = self._engine.delay("copy set-up", setup_ps, [issued])
                 free = fetched[-STAGING_BUFFERS:][:1] if len(fetched) >= STAGING_BUFFERS else []
                 arrived = after = [
-                    self._engine.flow("fetch", c.route, c.n_bytes, after=[issued, *arrived, *free])
-                    for c in copies
+                    self._engine.flow("fetch", c.route, n, after=[issued, *arrived, *free])
+                    for c, n in zip(copies, sizes, strict=True)
                 ]
             job = self._on_gpu("expert", expert_work(self._machine, slot.n_tokens), after)
             jobs.append(job)
@@ -279,8 +287,11 @@ class Stage:
 
     # --- prefetch ------------------------------------------------------------------------------
 
-    def _prefetch(self) -> Steps:
+    def _prefetch(self, after: Sequence[Job]) -> Steps:
         """Move queued transfers one after another, each as one flow per shard."""
+        for job in after:
+            if job.end_ps < 0:
+                yield job.event
         for transfer, count in self._situation.queue:
             copies = self._machine.copies[transfer.home]
             for _ in range(count):
@@ -302,11 +313,6 @@ class Stage:
             rest = tuple(bytes_left.get(job, 0) for job in self._under_way)
             left[0] = Transfer(left[0].home, rest)
         return queue_of(left)
-
-
-def queue_of(transfers: Sequence[Transfer]) -> Queue:
-    """Transfers with equal neighbours counted."""
-    return tuple((transfer, len(list(group))) for transfer, group in groupby(transfers))
 
 
 def _check(plan: Plan, slots: tuple[Slot, ...]) -> None:

@@ -30,6 +30,8 @@ class RefreshError:
 class UnbrokenSession(Session):
     """A session whose machine counts refresh phases in picoseconds."""
 
+    settled = False
+
     def _refresh_phase(self) -> int:
         return self.elapsed_ps % self._machine.system.refresh_phases
 
