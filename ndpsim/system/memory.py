@@ -86,4 +86,12 @@ def _fits(device: str, needed: int, capacity: int, what: str) -> None:
 
 
 def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2f} GB"
+    """Three significant digits in a decimal unit.
+
+    >>> _size(61_730_000_000), _size(524_288)
+    ('61.7 GB', '524 kB')
+    """
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if n_bytes >= scale:
+            return f"{n_bytes / scale:.3g} {unit}"
+    return f"{n_bytes} B"
