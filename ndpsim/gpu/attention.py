@@ -92,11 +92,7 @@ def decode_s(
         (n,) seconds.
     """
     tokens = np.minimum(contexts, attention.window) if attention.window else contexts
-    elements = attention.batch * tokens * attention.cache_elements
-    bits = elements * attention.cache.bits
-    if attention.cache.group:
-        bits = bits - (-elements // attention.cache.group) * attention.cache.scale_bits
-    cache_bytes = -(-bits // 8)
+    cache_bytes = _cache_bytes(attention, tokens)
     per_token = attention.n_heads * (attention.head_dim_qk + attention.head_dim_v)
     other_bytes = attention.activation.bytes_for(attention.batch * per_token)
 
@@ -123,3 +119,11 @@ def decode_s(
     fixed_s = launch_s(gpu) + gpu.attention_fixed * 1e-12
     seconds = fixed_s + start_s + merge_s + np.maximum(compute_s, memory_s)
     return np.asarray(seconds, dtype=np.float64)
+
+
+def _cache_bytes(attention: Attention, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`attention.cache_bytes` with so many tokens read."""
+    elements = attention.batch * tokens * attention.cache_elements
+    n_scales = -(-elements // attention.cache.group) if attention.cache.group else 0
+    bits = elements * attention.cache.bits + n_scales * attention.cache.scale_bits
+    return np.asarray(-(-bits // 8), dtype=np.int64)

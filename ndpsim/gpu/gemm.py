@@ -128,7 +128,7 @@ def _cut(
     if gemm.weight.bits < gemm.activation.bits:
         dequant_flop = gpu.format_dequant_flop.get(gemm.weight.name, gpu.dequant_flop)
         tensor += tile_n * dequant_flop / gpu.vector_flop
-    l2 = row_bytes * gpu.sms / gpu.l2_bytes
+    l2 = row_bytes * (1 + 1 / gpu.cluster) / 2 * gpu.sms / gpu.l2_bytes
     if n_tiles is None:
         assert isinstance(gemm, Gemm)
         n_tiles = ceil_div(gemm.m, tile_m) * ceil_div(gemm.n, tile_n)

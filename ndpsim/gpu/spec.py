@@ -78,6 +78,8 @@ class GpuSpec(Spec):
     """Partitions of L2 that each keep their own copy of what their SMs read."""
     l2_bytes: Count
     """L2 read bandwidth of the whole GPU in bytes per cycle."""
+    cluster: Count = 1
+    """CTAs side by side that share one operand's loads from L2 (multicast)."""
     l1_capacity: Size
     """Bytes of L1 and shared memory per SM."""
     tensor_frac: PositiveFrac

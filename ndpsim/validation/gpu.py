@@ -61,6 +61,8 @@ FORMATS: Final = {
     "nvfp4": (Format("nvfp4", 4, 16, 8), Format("nvfp4", 4, 16, 8)),
     "mxfp4": (Format("mxfp4", 4, 32, 8), Format("mxfp4", 4, 32, 8)),
     "w4a16_mxfp4": (Format("mxfp4", 4, 32, 8), BF16),
+    "w4a8_mxfp4_mxfp8": (Format("mxfp4", 4, 32, 8), Format("fp8", 8, 32, 8)),
+    "w4afp8": (Format("int4", 4, 128, 16), Format("fp8", 8)),
 }
 """Formats of weights and of activations by the tables' `dtype`."""
 
@@ -131,7 +133,7 @@ class _Gpus:
 
     def __call__(self, name: str, launch: str) -> GpuSpec:
         if (name, launch) not in self._specs:
-            spec = load_preset("gpu", gpu_preset(name), GpuSpec)
+            spec = load_preset("gpu", gpu_preset(str(name)), GpuSpec)
             mode = {"launch": "graph" if launch == "loop" else launch}
             self._specs[name, launch] = spec.model_copy(update=mode)
         return self._specs[name, launch]
@@ -140,7 +142,18 @@ class _Gpus:
 def _cases(path: Path, memo: Memo, gpus: _Gpus) -> Iterator[Case]:
     table = read_table(path, (*COLUMNS, *SETS[path.stem]))
     for number, row in enumerate(table.to_dict("records"), start=2):
+        row["time_us"] = _microseconds(f"{path}:{number}", row["time_us"])
         yield _case(path.stem, number, {str(k): _plain(v) for k, v in row.items()}, memo, gpus)
+
+
+def _microseconds(where: str, value: Any) -> float:
+    try:
+        time_us = float(value)
+    except ValueError:
+        time_us = math.nan
+    if not 0 < time_us < math.inf:
+        raise InputError(where, f"time_us: expected microseconds, got '{value}'")
+    return time_us
 
 
 def _plain(value: Any) -> Any:
@@ -308,8 +321,12 @@ def _moe_piece(gpu: GpuSpec, row: dict[str, Any]) -> Kernels:
 
 
 def _attention(gpu: GpuSpec, row: dict[str, Any]) -> Kernels:
-    """Fused attention; a graph replays the same cache, which stays in L2 if it fits."""
+    """Fused attention; a graph replays the same cache, which stays in L2 if it fits.
+
+    A narrow format is the cache's: queries and results stay 16 bits wide.
+    """
     cache, activation = _formats(row["dtype"])
+    activation = activation if activation.bits >= 16 else BF16
     kv, dim = int(row["num_kv_heads"]), int(row["head_dim"])
     attention = Attention(
         str(row["op"]), int(row["batch"]), int(row["q_len"]), int(row["ctx_len"]),

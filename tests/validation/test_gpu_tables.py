@@ -20,7 +20,7 @@ HEAD = "gpu,framework,op,layer,dtype,timing,l2_warm,notes,time_us,m,n,k"
 ROW = "A100-SXM4-80GB,{framework},gemm,,{dtype},{timing},{warm},,{us},1,8192,8192"
 
 
-def row(us: float = 90.0, **cells: str) -> str:
+def row(us: object = 90.0, **cells: str) -> str:
     usual = {"framework": "a", "dtype": "bf16", "timing": "cuda_graph_replay", "warm": "no"}
     return ROW.format(us=us, **(usual | cells))
 
@@ -99,6 +99,12 @@ def test_a_missing_column_is_one_line_that_names_it(table) -> None:
     folder = table(row(), head=HEAD.replace(",k", ",depth").replace("l2_warm", "warm"))
     with pytest.raises(InputError, match=r"gemm\.csv: missing columns l2_warm, k; it has: gpu,"):
         validate_gpu(folder)
+
+
+@pytest.mark.parametrize("time", ["", "soon", "0", "-3"])
+def test_a_row_without_a_time_is_named(table, time: str) -> None:
+    with pytest.raises(InputError, match=r"gemm\.csv:3: time_us: expected microseconds"):
+        validate_gpu(table(row(), row(us=time)))
 
 
 @pytest.mark.parametrize("args", [["gpu", "--reference", "nowhere"]])
