@@ -1,14 +1,19 @@
 """Policies by kind and name: one decorator, built-ins and plugins looked up on first use.
 
 Packages add policies by entry points ``ndpsim.<kind>``; a plugin loads, and can fail, only when it
-is asked for.
+is asked for. A class in a file of one's own goes by ``PATH.py:Class`` and needs no registration.
 """
 
+import hashlib
+import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any, Final, TypeVar
 
 from ndpsim.errors import ConfigError, unknown
@@ -84,9 +89,39 @@ def lookup(kind: str, name: str) -> Any:
         raise ConfigError(kind, f"'{name}' is registered twice: by {' and by '.join(origins)}")
     if name in shelf.items:
         return shelf.items[name]
+    if is_path(name):
+        return _load_file(kind, name)
     if not plugins:
         raise unknown(kind, kind, name, names(kind))
     return _load_plugin(kind, name, plugins[0])
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is ``PATH.py:Class``."""
+    path, _, attribute = name.rpartition(":")
+    return path.endswith(".py") and attribute.isidentifier()
+
+
+def source_of(item: type) -> str | None:
+    """The text of the module that defines a class; None for the package's own classes.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, so a run with it could not be told from another.
+    """
+    module = sys.modules.get(item.__module__)
+    if item.__module__.partition(".")[0] == "ndpsim":
+        return None
+    text = getattr(module, "__ndpsim_source__", None)
+    if text is not None:
+        return str(text)
+    try:
+        return inspect.getsource(module) if module is not None else inspect.getsource(item)
+    except (OSError, TypeError) as error:
+        raise ConfigError(
+            item.__module__, f"the source of {item.__qualname__} cannot be read; put it in a file"
+        ) from error
 
 
 def names(kind: str) -> list[str]:
@@ -144,6 +179,44 @@ def _load_plugin(kind: str, name: str, point: EntryPoint) -> Any:
         register(kind, name)(item)
     shelf.origins[name] = _distribution(point)
     return shelf.items[name]
+
+
+def _load_file(kind: str, name: str) -> Any:
+    """The class of a file; its name is what it was asked for by."""
+    path, _, attribute = name.rpartition(":")
+    module = _module_of(kind, Path(path))
+    own = {k: v for k, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__}
+    policies = {k: v for k, v in own.items() if getattr(v, "kind", None) == kind}
+    if attribute not in policies:
+        raise unknown(path, f"{kind} class", attribute, policies)
+    item = policies[attribute]
+    item.name = name
+    return item
+
+
+def _module_of(kind: str, path: Path) -> ModuleType:
+    """A file as a module, loaded once per content."""
+    try:
+        source = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(str(path), f"no such file, for a {kind} policy") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"cannot be read: {error}") from error
+    digest = hashlib.sha256(f"{path}\n{source}".encode()).hexdigest()[:16]
+    module_name = f"{path.stem}_{digest}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    module = ModuleType(module_name)
+    module.__file__ = str(path)
+    module.__dict__["__ndpsim_source__"] = source
+    sys.modules[module_name] = module
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except Exception as error:  # a user's file may fail in any way
+        del sys.modules[module_name]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(str(path), f"cannot be loaded: {reason}") from error
+    return module
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -4,10 +4,13 @@ from ndpsim import registry
 from ndpsim.policy.contract import (
     Cache,
     CacheState,
+    Deciding,
     Dispatch,
     DispatchView,
     ExpertId,
     Home,
+    LookaheadState,
+    Need,
     Partition,
     PartitionView,
     Phase,
@@ -16,20 +19,28 @@ from ndpsim.policy.contract import (
     Policy,
     Prefetch,
     PrefetchState,
+    PreloadState,
     ResidencyView,
     Shard,
     Slot,
     Verdict,
+    WatchingState,
 )
+from ndpsim.policy.cost_table import CostTable, ExpertCost
 from ndpsim.policy.spec import SchedulerSpec
 
 __all__ = [
     "Cache",
     "CacheState",
+    "CostTable",
+    "Deciding",
     "Dispatch",
     "DispatchView",
+    "ExpertCost",
     "ExpertId",
     "Home",
+    "LookaheadState",
+    "Need",
     "Partition",
     "PartitionView",
     "Phase",
@@ -38,11 +49,13 @@ __all__ = [
     "Policy",
     "Prefetch",
     "PrefetchState",
+    "PreloadState",
     "ResidencyView",
     "SchedulerSpec",
     "Shard",
     "Slot",
     "Verdict",
+    "WatchingState",
 ]
 
 for _kind in registry.KINDS:

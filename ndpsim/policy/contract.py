@@ -9,6 +9,9 @@ dispatch   once per distinct situation: which device computes each active expert
 prefetch   stateful (`start`): sees routed ids after each layer, names experts to bring to the GPU.
 cache      stateful (`start`): decides what stays on the GPU and what leaves.
 
+What a policy needs beyond the routing so far is stated by its `needs`; a run whose trace cannot
+give it is refused before it starts, and what is not stated cannot be seen.
+
 Policies never see hardware. They see the small read-only views declared here, which the machine
 implements; a test implements them in ten lines.
 """
@@ -32,6 +35,16 @@ Verdict: TypeAlias = ExpertId | Literal["refuse"] | None
 """A cache's answer to an arrival: the expert to evict, "refuse", or None to keep all."""
 
 
+Need: TypeAlias = Literal["profile", "weights", "predicted", "future"]
+"""What a policy may need beyond the routing so far.
+
+profile    expert counts of other sequences, to calibrate on (or of a file it names)
+weights    the router's weights of the chosen experts
+predicted  ids predicted ahead of a layer, from the trace
+future     the routing of the whole request; only an oracle has it
+"""
+
+
 class Policy(Spec):
     """The base of all policies; the registry sets `name` on registration."""
 
@@ -40,6 +53,11 @@ class Policy(Spec):
     name: ClassVar[str]
     source: ClassVar[str] = "ndpsim"
     """Where the rule was published."""
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What the run must know for this policy, with these parameters."""
+        return frozenset()
 
     @classmethod
     def family_names(cls) -> list[str]:
@@ -107,8 +125,16 @@ class PartitionView(Protocol):
         """Layers with routed experts."""
 
     @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """Their decoder-layer indices, which files and traces use."""
+
+    @property
     def n_experts(self) -> int:
         """Routed experts per layer."""
+
+    @property
+    def profile(self) -> NDArray[np.int64]:
+        """Calibration counts, (n_moe_layers, n_experts); for a policy that needs "profile"."""
 
     @property
     def d_expert(self) -> int:
@@ -140,6 +166,8 @@ class Slot(NamedTuple):
     home: int
     resident: bool
     n_tokens: int
+    left: tuple[int, ...] = ()
+    """Bytes by shard still to copy, where a copy to the GPU was under way; empty: all of them."""
 
 
 class DispatchView(Protocol):
@@ -161,11 +189,15 @@ class DispatchView(Protocol):
     def near_bytes_per_s(self) -> int:
         """Bandwidth of all NDP units together on their own memory."""
 
+    @property
+    def activations_ps(self) -> int:
+        """Time to move the stage's activations near the data and the results back."""
+
     def gpu_ps(self, slot: Slot) -> int:
         """Compute time on the GPU, weights present."""
 
     def fetch_ps(self, slot: Slot) -> int:
-        """Time to copy the weights to the GPU, undisturbed."""
+        """Time to copy the weights (what is left of them) to the GPU, undisturbed."""
 
     def near_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
         """(unit, compute time) near the data; empty if the home cannot compute."""
@@ -186,35 +218,48 @@ class Plan:
     cpu: tuple[int, ...] = ()
 
 
-class Dispatch(Policy):
+class Deciding(Policy):
+    """A policy whose decisions take time, charged once per MoE layer; both parts may be zero."""
+
+    decision_base: Time = 0
+    """Time of one decision, whatever the number of experts."""
+    decision_per_expert: Time = 0
+    """Additional decision time per active expert."""
+
+    def decision_ps(self, n_active: int) -> int:
+        """Picoseconds one decision takes."""
+        return self.decision_base + n_active * self.decision_per_expert
+
+
+class Dispatch(Deciding):
     """Which device computes each active expert of this layer, now."""
 
     kind: ClassVar[str] = "dispatch"
     near: ClassVar[bool] = True
     """Whether plans may use NDP units; then all homes are on NDP units (`SchedulerSpec`)."""
-    decision_base: Time = 0
-    """Time of one decision on the host CPU, whatever the number of experts."""
-    decision_per_expert: Time = 0
-    """Additional decision time per active expert."""
+    cpu: ClassVar[bool] = False
+    """Whether plans may use the host CPU's cores."""
+    decision_device: Literal["cpu", "gpu"] = "cpu"
+    """What runs the decision: the host, once it has the router's ids, or the GPU, before it."""
 
     @abstractmethod
     def plan(self, view: DispatchView) -> Plan:
         """Assign every slot to the GPU (copied if missing), near its home, or to the host CPU."""
-
-    def decision_ps(self, n_active: int) -> int:
-        """Picoseconds the decision takes on the host CPU."""
-        return self.decision_base + n_active * self.decision_per_expert
 
 
 # --- prefetch and cache ------------------------------------------------------------------------
 
 
 class ResidencyView(Protocol):
-    """What prefetch and cache policies see of the machine."""
+    """What prefetch and cache policies see of the machine and the request."""
 
     @property
     def n_moe_layers(self) -> int:
         """Layers with routed experts."""
+
+    @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """Their decoder-layer indices, which files and traces use."""
 
     @property
     def n_experts(self) -> int:
@@ -224,12 +269,39 @@ class ResidencyView(Protocol):
     def capacity(self) -> int:
         """Experts that fit into free GPU memory, beyond the two staging buffers."""
 
+    @property
+    def gpu_ps(self) -> int:
+        """Estimated time of one resident expert with one token on the GPU."""
+
+    @property
+    def home_ps(self) -> int:
+        """Estimated time of one expert with one token at home.
+
+        Near its data with the work spread evenly over all units, or on the host CPU.
+        """
+
+    @property
+    def profile(self) -> NDArray[np.int64]:
+        """Calibration counts, (n_moe_layers, n_experts); for a policy that needs "profile"."""
+
+    @property
+    def future(self) -> tuple[NDArray[np.int16], ...]:
+        """The request's routing, by step (n_tokens, n_moe_layers, top_k), prefill first.
+
+        For a policy that needs "future": an oracle.
+        """
+
 
 class PrefetchState(Protocol):
     """One run of a prefetch policy."""
 
-    def observe(self, layer: int, experts: NDArray[np.int16]) -> None:
-        """See what a layer routed to: ids of shape (n_tokens, top_k), -1 for none."""
+    def observe(
+        self, layer: int, experts: NDArray[np.int16], weights: NDArray[np.float16] | None
+    ) -> None:
+        """See what a layer routed to: ids of shape (n_tokens, top_k), -1 for none.
+
+        `weights` are the router's, in the order of the ids, for a policy that needs them.
+        """
 
     def loads(self, ended: Phase) -> Sequence[ExpertId]:
         """Experts to bring to the GPU now that a step of this phase has ended, most wanted first.
@@ -239,12 +311,55 @@ class PrefetchState(Protocol):
         """
 
 
-class Prefetch(Policy):
+class LookaheadState(PrefetchState, Protocol):
+    """One run of a prefetch policy that looks ahead layer by layer."""
+
+    def ahead(self, layer: int, predicted: NDArray[np.int16]) -> Sequence[ExpertId]:
+        """Experts of a later layer to bring to the GPU now, most wanted first.
+
+        Called when the experts of the layer `lookahead` before it start; `predicted` are ids of
+        shape (n_tokens, width), -1 for none. Copies run beside that layer's work at the lowest
+        priority. When `layer` itself is routed, a copy that has not ended is left to demand, which
+        copies only what is missing, or abandoned.
+        """
+
+
+class PreloadState(PrefetchState, Protocol):
+    """One run of a prefetch policy that fills the GPU before the request arrives."""
+
+    def preloads(self) -> Sequence[ExpertId]:
+        """Experts on the GPU from the start, at no cost to the request; at most `capacity`."""
+
+
+class Prefetch(Deciding):
     """Which experts to bring to the GPU ahead of need."""
 
     kind: ClassVar[str] = "prefetch"
     watches: ClassVar[frozenset[Phase]] = frozenset()
     """Phases whose routing and step ends the policy wants to see."""
+    lookahead: ClassVar[int] = 0
+    """MoE layers it looks ahead; if more than 0, its state is a `LookaheadState`."""
+    preloads: ClassVar[bool] = False
+    """Whether it fills the GPU before the request; then its state is a `PreloadState`."""
+
+    @property
+    def recall_frac(self) -> float | None:
+        """Recall of predictions made up from the true routing; None: the trace's own.
+
+        Rule: each routed expert is predicted with this probability; in place of one that is not, an
+        expert the token does not use is, drawn evenly, by the run's seed.
+        """
+        return None
+
+    @property
+    def evaluates_gate(self) -> bool:
+        """Whether the GPU computes a later layer's gate beside each layer's experts."""
+        return False
+
+    @property
+    def fills(self) -> bool:
+        """Whether it ever brings anything."""
+        return bool(self.watches) or self.lookahead > 0 or self.preloads
 
     @abstractmethod
     def start(self, view: ResidencyView) -> PrefetchState:
@@ -258,16 +373,25 @@ class CacheState(Protocol):
         """An expert arrived on the GPU that is not held; the answer is final."""
 
     def touch(self, expert: ExpertId) -> None:
-        """A held expert was used."""
+        """A held expert was used on the GPU."""
 
 
-class Cache(Policy):
+class WatchingState(CacheState, Protocol):
+    """One run of a cache policy that sees all routing."""
+
+    def observe(self, layer: int, active: Sequence[tuple[int, int]]) -> None:
+        """See (expert, tokens) of every active expert of a layer, before it runs."""
+
+
+class Cache(Deciding):
     """What stays on the GPU, what leaves."""
 
     kind: ClassVar[str] = "cache"
     keeps_prefetched: ClassVar[bool] = True
     keeps_fetched: ClassVar[bool] = False
     """Whether experts fetched on demand may stay (then uses are reported by `touch`)."""
+    watches: ClassVar[bool] = False
+    """Whether it wants to see all routing; then its state is a `WatchingState`."""
 
     @abstractmethod
     def start(self, view: ResidencyView) -> CacheState:

@@ -142,9 +142,10 @@ class Expander:
         if want.specs and isinstance(node.value, str):
             tag = want.specs[0].family_tag
             if tag is not None:
-                return Node({tag: node}, node.origin)
+                return Node({tag: _class_path(node)}, node.origin)
             return self._named(want, node, location)
         if want.specs and node.is_mapping:
+            node = _with_class_path(want.specs[0].family_tag, node)
             name = node.child("preset")
             if name is not None and any(spec.preset_kind for spec in want.specs):
                 rest = Node({k: n for k, n in node.value.items() if k != "preset"}, node.origin)
@@ -284,6 +285,21 @@ def _relative_to_file(node: Node) -> Node:
         return node
     joined = os.path.normpath(node.origin.base / path)
     return Node(Path(joined).as_posix(), node.origin)
+
+
+def _with_class_path(tag: str | None, node: Node) -> Node:
+    """A mapping whose tag may be the path of a class."""
+    if tag is None or tag not in node.value:
+        return node
+    return Node({**node.value, tag: _class_path(node.value[tag])}, node.origin)
+
+
+def _class_path(node: Node) -> Node:
+    """A member's name as it is; ``PATH.py:Class`` relative to the file it is written in."""
+    path, _, name = str(node.value).rpartition(":")
+    if not isinstance(node.value, str) or not path.endswith(".py"):
+        return node
+    return Node(f"{_relative_to_file(Node(path, node.origin)).value}:{name}", node.origin)
 
 
 def _index(key: str, length: int, origin: Origin, location: Location) -> int:

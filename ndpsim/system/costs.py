@@ -28,6 +28,18 @@ def near_ps(memo: Memo, machine: Machine, home: int, n_tokens: int) -> tuple[tup
     return tuple((unit, times[piece]) for unit, piece in work)
 
 
+def activations_ps(memo: Memo, machine: Machine, n_tokens: int) -> int:
+    """Time of one vector per token from the GPU to every unit, and of one from each back."""
+    n_bytes = machine.vector_bytes(n_tokens)
+    there = [machine.route(GPU, unit) for unit in machine.units]
+    back = [machine.route(unit, GPU) for unit in machine.units]
+    return sum(
+        transfer_ps(tuple(Copy(r.resources, n_bytes, 0, 0) for r in routes), machine.capacity)
+        + max((route.latency_ps for route in routes), default=0)
+        for routes in (there, back)
+    )
+
+
 @dataclass(frozen=True)
 class StageCosts:
     """What a dispatch policy sees of an expert stage (a `DispatchView`)."""
@@ -36,6 +48,8 @@ class StageCosts:
     machine: Machine
     phase: Phase
     slots: tuple[Slot, ...]
+    n_tokens: int = 1
+    """Tokens of the step."""
 
     @property
     def link_bytes_per_s(self) -> int:
@@ -51,22 +65,8 @@ class StageCosts:
 
     @property
     def activations_ps(self) -> int:
-        """One vector per token to every unit and back, through the narrowest common link."""
-        machine = self.machine
-        n_tokens = max((slot.n_tokens for slot in self.slots), default=0)
-        return sum(
-            transfer_ps(
-                tuple(
-                    Copy(machine.route(*ends).resources, machine.vector_bytes(n_tokens), 0, 0)
-                    for ends in way
-                ),
-                machine.capacity,
-            )
-            for way in (
-                [(GPU, unit) for unit in machine.units],
-                [(unit, GPU) for unit in machine.units],
-            )
-        )
+        """One vector per token to every unit, and one back."""
+        return self.memo(activations_ps, self.machine, self.n_tokens)
 
     def gpu_ps(self, slot: Slot) -> int:
         """Compute time on the GPU, weights present."""

@@ -4,6 +4,7 @@ The session keeps what outlives a stage: residency, and the count of expert stag
 refresh phase). Everything else is `simulate`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ndpsim.memo import Memo
-from ndpsim.policy import Phase, Placement, SchedulerSpec, Slot
+from ndpsim.policy import Phase, Placement, Plan, SchedulerSpec, Slot
 from ndpsim.system.machine import Machine
 from ndpsim.system.residency import GpuRoom, Knowledge, Residency
 from ndpsim.system.situation import Outcome, Situation
@@ -30,6 +31,7 @@ from ndpsim.workload import (
 )
 
 NOTHING_KNOWN: Final = Knowledge()
+NONE_LEFT: Final[Mapping[int, tuple[int, ...]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,59 @@ class Session:
         self.residency.end(phase)
         return StepResult(phase, ends_ps + int(by_layer[:2].sum()), *by_layer)
 
+    @property
+    def settled(self) -> bool:
+        """Whether decode can change no residency any more and stages are remembered.
+
+        All further stages are then known at once; `fold` runs them.
+        """
+        return self._memo.remembers and self.residency.settled
+
+    def fold(self, steps: Sequence[Step], routed: NDArray[np.int16]) -> list[StepResult]:
+        """As `step` for each of many decode steps of one sequence, once `settled`.
+
+        Every layer's experts are keyed at once, each distinct stage is simulated, and outcomes are
+        counted. `routed` has shape (n_steps, n_moe_layers, top_k), all ids valid.
+        """
+        model, n_steps = self._machine.model, len(steps)
+        by_layer = np.zeros((n_steps, 6, model.n_layers), dtype=np.int64)
+        ends_ps = np.zeros(n_steps, dtype=np.int64)
+        for index, step in enumerate(steps):
+            start, fronts, end = self._gpu_situations("decode", step)
+            times = Counter(fronts)
+            front_ps = {front: self._gpu_stage(front, times[front]) for front in times}
+            by_layer[index, 0] = [front_ps[front] for front in fronts]
+            ends_ps[index] = self._gpu_stage(start) + self._gpu_stage(end)
+        by_layer[:, 1:, list(self._moe_index)] = self._fold_experts(steps[0], routed)
+        durations = ends_ps + by_layer[:, :2].sum(axis=(1, 2))
+        return [
+            StepResult("decode", int(duration_ps), *rows)
+            for duration_ps, rows in zip(durations, by_layer, strict=True)
+        ]
+
+    def _fold_experts(self, step: Step, routed: NDArray[np.int16]) -> NDArray[np.int64]:
+        """What `_expert_stage` tells, for all layers of many steps: (n_steps, 5, n_moe_layers)."""
+        work = self._layer_work("decode", step)
+        n_steps, n_layers, top_k = routed.shape
+        layers = np.arange(n_layers)[:, None]
+        kinds = (
+            2 * np.array(self._home_of)[layers, routed]
+            + np.array(self.residency.resident)[layers, routed]
+        )
+        kinds.sort(axis=-1)
+        rows, row_of = np.unique(kinds.reshape(-1, top_k), axis=0, return_inverse=True)
+        phases = np.array([self._next_refresh_phase() for _ in range(n_steps * n_layers)])
+        stages, stage_of, times = np.unique(
+            np.stack([row_of.ravel(), phases]), axis=1, return_inverse=True, return_counts=True
+        )
+        told = np.empty((len(times), 5), dtype=np.int64)
+        for index, (row, phase) in enumerate(stages.T.tolist()):
+            active = [
+                (kind >> 1, bool(kind & 1), 1, i) for i, kind in enumerate(rows[row].tolist())
+            ]
+            told[index] = self._experts(work, active, phase, times=int(times[index]))[0]
+        return told[stage_of.ravel()].reshape(n_steps, n_layers, 5).transpose(0, 2, 1)
+
     def _layer_work(self, phase: Phase, step: Step) -> "_LayerWork":
         """What the MoE layers of a step have in common."""
         model, formats, knowledge = self._machine.model, self._machine.formats, self._knowledge
@@ -162,15 +217,21 @@ class Session:
         layer: int,
         routed: NDArray[np.int16],
         active: Sequence[tuple[int, int]],
-    ) -> tuple[int, int, int, int, int]:
-        """Residency first, then the experts of one layer."""
+    ) -> Told:
+        """One layer's experts, given (expert, tokens) of those that are active."""
+        residency = self.residency
         weights = None if work.weights is None else work.weights[:, layer]
-        left = self.residency.route(work.phase, layer, routed, weights, active)
-        following = layer + self._lookahead
-        if work.predicted is None or following >= self._machine.model.n_moe_layers:
-            return self._expert_stage(work, layer, active, left, ())
-        self.residency.look_ahead(following, work.predicted[:, following])
-        return self._expert_stage(work, layer, active, left, work.gate)
+        left = residency.route(work.phase, layer, routed, weights, active)
+        following, gate = layer + self._lookahead, False
+        if work.predicted is not None and following < self._machine.model.n_moe_layers:
+            residency.look_ahead(following, work.predicted[:, following])
+            gate = True
+        homes, resident = self._home_of[layer], residency.resident[layer]
+        keys = [(homes[e], resident[e], n_tokens, e) for e, n_tokens in active]
+        phase = self._next_refresh_phase()
+        told, ordered, plan = self._experts(work, keys, phase, gate=gate, left=left)
+        residency.use(layer, [(held, expert) for _, held, _, expert in ordered], plan)
+        return told
 
     def _gpu_situations(
         self, phase: Phase, step: Step
@@ -199,28 +260,32 @@ class Session:
             stage(head_operators(model, formats, step.batch)),
         )
 
-    def _gpu_stage(self, situation: Situation) -> int:
+    def _gpu_stage(self, situation: Situation, times: int = 1) -> int:
         if self.residency.queue:
             situation = replace(situation, queue=self.residency.queue)
-        duration_ps = self._simulate(situation).duration_ps
-        self.gpu_only_ps += duration_ps
+        duration_ps = self._simulate(situation, times=times).duration_ps
+        self.gpu_only_ps += times * duration_ps
         return duration_ps
 
-    def _expert_stage(
+    def _experts(
         self,
         work: "_LayerWork",
-        layer: int,
-        active: Sequence[tuple[int, int]],
-        left: Mapping[int, tuple[int, ...]],
-        gate: Operators,
-    ) -> tuple[int, int, int, int, int]:
-        """(duration, pairs on the GPU, near data, on the CPU, resident) of one layer's experts."""
-        homes, resident = self._home_of[layer], self.residency.resident[layer]
-        keys, renaming = self._in_order([(homes[e], resident[e], n, e) for e, n in active], left)
+        active: list[Active],
+        refresh_phase: int,
+        *,
+        gate: bool = False,
+        left: Mapping[int, tuple[int, ...]] = NONE_LEFT,
+        times: int = 1,
+    ) -> tuple[Told, list[Active], Plan]:
+        """An expert stage that occurs `times`; active experts in the order of the plan's slots.
+
+        `gate`: a later layer's gate runs beside it. `left`: bytes left of copies begun, by expert.
+        """
+        ordered, renaming = self._in_order(active, left)
         if left:
-            slots = tuple(Slot(*key[:3], left.get(key[3], ())) for key in keys)
+            slots = tuple(Slot(*key[:3], left.get(key[3], ())) for key in ordered)
         else:
-            slots = tuple(Slot(home, held, n_tokens) for home, held, n_tokens, _ in keys)
+            slots = tuple(Slot(home, held, n_tokens) for home, held, n_tokens, _ in ordered)
         situation = Situation(
             "experts",
             work.phase,
@@ -228,20 +293,24 @@ class Session:
             work.shared,
             slots,
             self.residency.queue,
-            self._refresh_phase() if self._dispatch.near else 0,
-            gate,
+            refresh_phase,
+            work.gate if gate else (),
             self.residency.decision_ps(work.phase, len(active)),
         )
-        self._n_expert_stages += 1
-        outcome = self._simulate(situation, renaming)
+        outcome = self._simulate(situation, renaming, times)
         plan = outcome.plan
         assert plan is not None
-        self.residency.use(layer, [key[3] for key in keys], slots, plan)
         n_gpu, n_near, n_cpu = (
             sum(slots[i].n_tokens for i in device) for device in (plan.gpu, plan.near, plan.cpu)
         )
         n_hit = sum(slot.n_tokens for slot in slots if slot.resident)
-        return outcome.duration_ps, n_gpu, n_near, n_cpu, n_hit
+        return (outcome.duration_ps, n_gpu, n_near, n_cpu, n_hit), ordered, plan
+
+    def _next_refresh_phase(self) -> int:
+        """Where in a refresh interval the next expert stage starts."""
+        phase = self._refresh_phase() if self._dispatch.near else 0
+        self._n_expert_stages += 1
+        return phase
 
     def _refresh_phase(self) -> int:
         return van_der_corput(self._n_expert_stages, self._machine.system.refresh_phases)
@@ -256,10 +325,12 @@ class Session:
             return sorted(active), AS_NAMED
         return self._symmetry.canonical(active)
 
-    def _simulate(self, situation: Situation, renaming: Renaming = AS_NAMED) -> Outcome:
+    def _simulate(
+        self, situation: Situation, renaming: Renaming = AS_NAMED, times: int = 1
+    ) -> Outcome:
         outcome = self._memo(simulate, self._machine, self._dispatch, situation)
-        self.tally.add(outcome, renaming)
-        self.elapsed_ps += outcome.duration_ps
+        self.tally.add(outcome, renaming, times)
+        self.elapsed_ps += times * outcome.duration_ps
         if situation.queue:
             self.residency.carry(outcome.queue, outcome.n_arrived)
         return outcome

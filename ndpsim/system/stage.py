@@ -105,7 +105,7 @@ class Stage:
 
     def _experts(self) -> Job:
         situation, machine = self._situation, self._machine
-        view = StageCosts(self._memo, machine, situation.phase, situation.slots)
+        view = StageCosts(self._memo, machine, situation.phase, situation.slots, situation.n_tokens)
         plan = self._plan = self._dispatch.plan(view)
         _check(plan, situation.slots)
         done: list[Job] = []

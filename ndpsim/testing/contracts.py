@@ -1,7 +1,7 @@
 """What every policy promises, as test classes to subclass."""
 
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,11 +14,14 @@ from ndpsim.policy import (
     CacheState,
     Dispatch,
     ExpertId,
+    LookaheadState,
     Partition,
     Phase,
     Prefetch,
     PrefetchState,
+    PreloadState,
     Verdict,
+    WatchingState,
 )
 from ndpsim.testing.fakes import FakeRoom, FakeStage, FakeUnits
 from ndpsim.testing.strategies import rooms, routings, stages, unit_sets
@@ -137,6 +140,12 @@ class DispatchContract(PolicyContract):
         """`near` decides which machines can serve it."""
         assert policy.near or not policy.plan(view).near
 
+    @_law
+    @given(view=stages())
+    def test_the_cpu_is_used_only_if_it_says_so(self, policy: Dispatch, view: FakeStage) -> None:
+        """`cpu` is shown among a scheduler's devices."""
+        assert policy.cpu or not policy.plan(view).cpu
+
     def test_a_decision_takes_whole_picoseconds(self, policy: Dispatch) -> None:
         """More for more experts, never negative."""
         times = [policy.decision_ps(n_active) for n_active in range(20)]
@@ -188,12 +197,20 @@ def _requests(draw: st.DrawFn, view: FakeRoom) -> Request:
 
 
 def _watch(policy: Prefetch, state: PrefetchState, request: Request) -> list[list[ExpertId]]:
-    """Show a request as the machine does; the loads of each step."""
-    answers = []
+    """Show a request as the machine does; the loads of each step, and before the first."""
+    answers: list[list[ExpertId]] = []
+    if policy.preloads:
+        answers.append(list(cast(PreloadState, state).preloads()))
     for phase, routed in request:
+        weights = np.full(routed.shape, 0.5, dtype=np.float16)
+        if policy.lookahead:
+            for layer in range(policy.lookahead, routed.shape[1]):
+                ahead = cast(LookaheadState, state).ahead(layer, routed[:, layer])
+                assert {expert[0] for expert in ahead} <= {layer}
+                answers.append(list(ahead))
         if phase in policy.watches:
             for layer in range(routed.shape[1]):
-                state.observe(layer, routed[:, layer])
+                state.observe(layer, routed[:, layer], weights[:, layer])
             answers.append(list(state.loads(phase)))
     return answers
 
@@ -253,6 +270,8 @@ def _live(policy: Cache, state: CacheState, life: list[Event]) -> list[tuple[Eve
     held: set[ExpertId] = set()
     answers: list[tuple[Event, Verdict]] = []
     for event, expert in life:
+        if policy.watches and event != "prefetched":
+            cast(WatchingState, state).observe(expert[0], [(expert[1], 1)])
         if event == "used":
             if expert in held and policy.keeps_fetched:
                 state.touch(expert)

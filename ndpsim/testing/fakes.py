@@ -1,8 +1,17 @@
 """Fakes of the views that policies see."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ndpsim.policy import Phase, Slot
+
+
+def uneven_counts(n_layers: int, n_experts: int, heat: int = 1) -> NDArray[np.int64]:
+    """Counts of past uses by (layer, expert), uneven and different in each layer."""
+    layer, expert = np.arange(n_layers)[:, None], np.arange(n_experts)[None, :]
+    return np.asarray((heat * expert * expert + 3 * layer * expert + layer) % 11, np.int64)
 
 
 @dataclass(frozen=True)
@@ -16,6 +25,18 @@ class FakeUnits:
     slice_granularity: int = 16
     host: str = "memory"
     gpu: str = "gpu"
+    heat: int = 1
+    """Which calibration counts: the share of an expert grows with its distance from this one."""
+
+    @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """A dense layer comes first."""
+        return tuple(range(1, self.n_moe_layers + 1))
+
+    @property
+    def profile(self) -> NDArray[np.int64]:
+        """Uneven counts that differ by layer, zero among them."""
+        return uneven_counts(self.n_moe_layers, self.n_experts, self.heat)
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -42,6 +63,7 @@ class FakeStage:
     blocks: bool = False
     cpu_base_ps: int = 80
     cpu_token_ps: int = 30
+    activations_ps: int = 5
     link_bytes_per_s: int = 50
     near_bytes_per_s: int = 100
 
@@ -76,3 +98,25 @@ class FakeRoom:
     capacity: int
     n_moe_layers: int = 3
     n_experts: int = 4
+    gpu_ps: int = 10
+    home_ps: int = 30
+    routed: tuple[NDArray[np.int16], ...] | None = field(default=None, compare=False)
+    """The request's routing by step, for oracles; by default two steps of experts in turn."""
+
+    @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """A dense layer comes first."""
+        return tuple(range(1, self.n_moe_layers + 1))
+
+    @property
+    def profile(self) -> NDArray[np.int64]:
+        """Uneven counts that differ by layer, zero among them."""
+        return uneven_counts(self.n_moe_layers, self.n_experts)
+
+    @property
+    def future(self) -> tuple[NDArray[np.int16], ...]:
+        """The request's routing by step, prefill first."""
+        if self.routed is not None:
+            return self.routed
+        turns = np.arange(2 * self.n_moe_layers).reshape(2, 1, self.n_moe_layers, 1)
+        return tuple((turns % self.n_experts).astype(np.int16))

@@ -19,7 +19,7 @@ LAYER1 = [[3, 0], [0, 3], [3, -1]]
 def loads(policy, room, *layers):
     state = policy.start(room)
     for layer, ids in enumerate(layers):
-        state.observe(layer, np.array(ids, dtype=np.int16))
+        state.observe(layer, np.array(ids, dtype=np.int16), None)
     return list(state.loads("prefill"))
 
 
@@ -64,9 +64,9 @@ def test_prefill_frequency_loads_no_more_than_fits(count, capacity, n_loaded):
 
 def test_prefill_frequency_adds_up_chunks_of_a_prefill():
     state = PrefillFrequency().start(two_layers(2))
-    state.observe(0, np.array([[0, 3]], dtype=np.int16))
+    state.observe(0, np.array([[0, 3]], dtype=np.int16), None)
     assert list(state.loads("prefill")) == [(0, 0)]
-    state.observe(0, np.array([[3, 2]], dtype=np.int16))
+    state.observe(0, np.array([[3, 2]], dtype=np.int16), None)
     assert list(state.loads("prefill")) == [(0, 3)]
 
 

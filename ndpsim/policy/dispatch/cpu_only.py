@@ -9,6 +9,7 @@ class CpuOnly(Dispatch):
     """Resident experts run on the GPU, all others on the host CPU; nothing is fetched."""
 
     near = False
+    cpu = True
     source = "llama.cpp and KTransformers without deferral"
 
     def plan(self, view: DispatchView) -> Plan:

@@ -13,6 +13,7 @@ class Crossover(Dispatch):
     """
 
     near = False
+    cpu = True
     source = "Fiddler, ICLR 2025, arXiv 2402.07033"
 
     def plan(self, view: DispatchView) -> Plan:

@@ -21,8 +21,9 @@ class BandwidthRatio(Dispatch):
     """Assumed: one pass over the router's output in cached host memory, about 1 us."""
     decision_per_expert: Time = 20_000
     """Assumed: 20 ns, an expert's part in sorting by tokens."""
-    rounding: Literal["floor", "round", "ceil"] = "round"
-    """How H becomes a whole number; the paper does not say."""
+    rounding: Literal["floor", "round", "ceil", "argmin"] = "round"
+    """How H becomes a whole number; the paper does not say. `argmin`: the whole number for which
+    the later side, H / B_link or (a - H) / B_near, ends soonest."""
 
     def plan(self, view: DispatchView) -> Plan:
         """Top-H by tokens to the GPU, beside experts that are already there."""
@@ -31,11 +32,18 @@ class BandwidthRatio(Dispatch):
             (i for i, slot in enumerate(view.slots) if not slot.resident),
             key=lambda i: -view.slots[i].n_tokens,
         )
-        total = view.link_bytes_per_s + view.near_bytes_per_s
-        share = len(missing) * view.link_bytes_per_s
-        n_gpu = {
-            "floor": share // total,
-            "round": (2 * share + total) // (2 * total),
-            "ceil": ceil_div(share, total),
-        }[self.rounding]
+        n_gpu = self._share(len(missing), view.link_bytes_per_s, view.near_bytes_per_s)
         return Plan(gpu=(*resident, *missing[:n_gpu]), near=tuple(sorted(missing[n_gpu:])))
+
+    def _share(self, n_missing: int, link: int, near: int) -> int:
+        """Experts to copy, of those that are missing."""
+        share, total = n_missing * link, link + near
+        if self.rounding == "floor":
+            return share // total
+        if self.rounding == "round":
+            return (2 * share + total) // (2 * total)
+        n_gpu = ceil_div(share, total)
+        if self.rounding == "ceil" or n_gpu == 0:
+            return n_gpu
+        copies, rest = n_gpu * near, (n_missing - n_gpu + 1) * link
+        return n_gpu if max(copies, rest - link) < max(copies - near, rest) else n_gpu - 1

@@ -1,10 +1,13 @@
-"""Tensor parallel: every expert cut over all units."""
+"""Tensor parallel: every expert cut over all units, or over groups of them."""
+
+from itertools import accumulate
 
 import numpy as np
 
-from ndpsim.policy.contract import Home, Partition, PartitionView, Placement, Shard
+from ndpsim.policy.contract import Partition, PartitionView, Placement
+from ndpsim.policy.homes import cut_homes
 from ndpsim.registry import register
-from ndpsim.units import ceil_div
+from ndpsim.spec.model import Count
 
 
 @register("partition", "tensor-parallel")
@@ -16,23 +19,19 @@ class TensorParallel(Partition):
     """
 
     source = "arXiv 2601.03992"
+    groups: Count | None = None
+    """Units that share an expert: experts go in turn to groups of this many units, in order, the
+    last group taking what is left. By default all units form one group."""
 
     def place(self, view: PartitionView) -> Placement:
-        """One home per rotation of the uneven cut; a single home when the cut is even."""
-        n_units = len(view.units)
-        n_groups = ceil_div(view.d_expert, view.slice_granularity)
-        smaller, n_larger = divmod(n_groups, n_units)
-        n_rotations = n_units if n_larger else 1
-        homes = tuple(
-            Home(
-                f"tp{rotation}" if n_larger else "tp",
-                tuple(
-                    Shard(unit, groups * view.slice_granularity)
-                    for i, unit in enumerate(view.units)
-                    if (groups := smaller + ((i - rotation) % n_units < n_larger))
-                ),
-            )
-            for rotation in range(n_rotations)
-        )
-        row = np.arange(view.n_experts, dtype=np.int16) % n_rotations
-        return Placement(homes, np.tile(row, (view.n_moe_layers, 1)))
+        """By group, one home per rotation of the uneven cut; a single home when it is even."""
+        size = self.groups or len(view.units)
+        parts = [view.units[i : i + size] for i in range(0, len(view.units), size)]
+        names = ["tp"] if len(parts) == 1 else [f"tp{index}" for index in range(len(parts))]
+        homes = [cut_homes(view, *part) for part in zip(parts, names, strict=True)]
+        first = np.array([0, *accumulate(len(cut) for cut in homes)])
+        n_rotations = np.array([len(cut) for cut in homes])
+        experts = np.arange(view.n_experts)
+        group, turn = experts % len(parts), experts // len(parts)
+        row = (first[group] + turn % n_rotations[group]).astype(np.int16)
+        return Placement(sum(homes, ()), np.tile(row, (view.n_moe_layers, 1)))

@@ -19,7 +19,9 @@ class NoPrefetch(Prefetch):
 
 
 class _Nothing:
-    def observe(self, layer: int, experts: NDArray[np.int16]) -> None:
+    def observe(
+        self, layer: int, experts: NDArray[np.int16], weights: NDArray[np.float16] | None
+    ) -> None:
         pass
 
     def loads(self, ended: Phase) -> Sequence[ExpertId]:
