@@ -82,6 +82,27 @@ def _show(
     print_view(_table(("set", "reason"), summary["not_modelled"], ("n",)))
 
 
+@validate_app.command()
+def dram(reference: Reference = None, as_json: Json = False) -> None:
+    """DRAM runs against other simulators: cycles, row hits, refreshes, command traces."""
+    from ndpsim.cli.output import print_json, print_view
+    from ndpsim.validation.dram import summarize_dram, validate_dram
+
+    cases = validate_dram(reference)
+    summary = summarize_dram(cases)
+    if as_json:
+        fields = (*_FIELDS, "exact", "within")
+        rows = [{field: getattr(case, field) for field in fields} for case in cases]
+        print_json({"cases": rows, "summary": summary})
+        return
+    numbers = ("cases", "exact", "within_spread", "median_abs_error", "max_abs_error")
+    print_view(_table(("set",), summary["files"], numbers))
+    for file in summary["files"]:
+        if file["worst"]:
+            print(f"\n{file['set']}: rows that differ most")
+            print_view(_table(("case",), file["worst"], ("expected", "got", "reason")))
+
+
 def _groups(groups: Iterable[Mapping[str, Any]]) -> Any:
     return _table(("part", "gpu", "op", "dtype", "timing"), groups)
 

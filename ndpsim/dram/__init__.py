@@ -5,9 +5,11 @@ from ndpsim.dram.device import (
     Device,
     command_energy_fj,
     peak_bytes_per_s,
+    preset_of,
     resolve,
     standby_energy_fj,
 )
+from ndpsim.dram.patterns import generate, pattern_names
 from ndpsim.dram.reference import Issued, Run
 from ndpsim.dram.spec import (
     CommandSpec,
@@ -41,7 +43,10 @@ __all__ = [
     "audit_stream",
     "check_log",
     "command_energy_fj",
+    "generate",
+    "pattern_names",
     "peak_bytes_per_s",
+    "preset_of",
     "refresh_interval_ps",
     "resolve",
     "standby_energy_fj",

@@ -1,12 +1,12 @@
 """A `DramSpec` resolved to integers: what the controllers and the checker read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import ceil, floor, prod
 
-from ndpsim.dram.spec import DramSpec, latency_cycles
+from ndpsim.dram.spec import ConstraintSpec, DramSpec, StandardSpec, latency_cycles
 from ndpsim.units import ceil_div
 
 
@@ -31,6 +31,12 @@ class Command:
     action: str
     depth: int
     """Of the level it addresses; a bank's command has the greatest."""
+    bus: int
+    """Its bus: 0 carries reads and writes, and if there is no other all else, too."""
+    ticks: int
+    """On its bus."""
+    rising: bool
+    """Sent in odd ticks only."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,16 @@ class Device:
     rules: tuple[Rule, ...]
     read_latency: int
     burst: int
+    activate_within: int
+    """From the first to the second half of an activation at most; 0 if it has no halves."""
+    data_clock_depth: int
+    """Of the objects with a data clock that must be started; -1 if none must."""
+    after_read: int
+    """How long a data clock runs on after a read ..."""
+    after_write: int
+    """... and after a write."""
+    keep_hits: bool
+    """A row stays open while an older request of the queue hits it."""
     refresh_interval: int
     """Cycles between refreshes; 0 when none are sent."""
     read_queue: int
@@ -58,6 +74,11 @@ class Device:
     """To writes when more than this many wait."""
     write_low: int
     """Back to reads when fewer than this many wait."""
+
+    @cached_property
+    def n_buses(self) -> int:
+        """Command buses; each carries one command per tick."""
+        return 1 + max(command.bus for command in self.commands)
 
     @property
     def bank_depth(self) -> int:
@@ -100,6 +121,10 @@ class Device:
         size = prod(self.counts[depth + 1 :])
         return range(index * size, (index + 1) * size)
 
+    def banks_per(self, depth: int) -> int:
+        """Banks of each object of one depth."""
+        return prod(self.counts[depth + 1 :])
+
     def n_objects(self, depth: int) -> int:
         """Objects of one depth in the channel."""
         return prod(self.counts[: depth + 1])
@@ -108,41 +133,81 @@ class Device:
 def resolve(dram: DramSpec) -> Device:
     """All of a spec's symbols turned into cycles, its levels into depths."""
     standard, control = dram.standard, dram.controller
-    cycles = dram.cycles()
+    ticks = dram.ticks()
     objects = standard.levels[:-2]
     counts = dram.organisation.counts
-    rules = tuple(
-        Rule(
-            objects.index(rule.level),
-            frozenset(rule.preceding),
-            frozenset(rule.following),
-            latency_cycles(rule.latency, cycles),
-            rule.window,
-            rule.sibling,
-        )
-        for rule in standard.constraints
-    )
-    interval = latency_cycles(standard.refresh_interval, cycles)
+    column_bus = next(c.bus for c in standard.commands if c.action == "read")
+    interval = latency_cycles(standard.refresh_interval, ticks)
+    clock = standard.data_clock
     return Device(
         objects=objects,
         counts=(1, *(counts[level] for level in objects[1:])),
         rows=counts["row"],
         lines_per_row=counts["column"] // dram.organisation.burst_length,
         transaction_bytes=dram.transaction_bytes,
-        clock_hz=dram.clock,
+        clock_hz=dram.clock * standard.ticks_per_clock,
         commands=tuple(
-            Command(command.name, command.action, objects.index(command.scope))
+            Command(
+                command.name,
+                command.action,
+                objects.index(command.scope),
+                int(command.bus != column_bus),
+                command.ticks,
+                command.rising,
+            )
             for command in standard.commands
         ),
-        rules=rules,
-        read_latency=latency_cycles(standard.read_latency, cycles),
-        burst=latency_cycles(standard.burst, cycles),
+        rules=tuple(
+            rule for each in standard.constraints for rule in _rules(standard, each, ticks)
+        ),
+        read_latency=latency_cycles(standard.read_latency, ticks),
+        burst=latency_cycles(standard.burst, ticks),
+        activate_within=latency_cycles(standard.activate_within or {}, ticks),
+        data_clock_depth=objects.index(clock.level) if clock else -1,
+        after_read=latency_cycles(clock.after_read, ticks) if clock else 0,
+        after_write=latency_cycles(clock.after_write, ticks) if clock else 0,
+        keep_hits=control.scheduler == "FRFCFSRowHit",
         refresh_interval=interval if control.refresh == "all-bank" else 0,
         read_queue=control.read_queue,
         write_queue=control.write_queue,
         write_high=floor(_exact(control.write_high_frac) * control.write_queue),
         write_low=ceil(_exact(control.write_low_frac) * control.write_queue),
     )
+
+
+def _rules(
+    standard: StandardSpec, rule: ConstraintSpec, ticks: Mapping[str, int]
+) -> Iterator[Rule]:
+    """A constraint between the first ticks of commands; one rule per length of the commands.
+
+    The standard counts from the last tick of the one to the last of the other.
+    """
+    length = {command.name: command.ticks for command in standard.commands}
+    nominal = latency_cycles(rule.latency, ticks)
+    for before in sorted({length[name] for name in rule.preceding}):
+        for after in sorted({length[name] for name in rule.following}):
+            latency = nominal + before - after
+            if latency > 0:
+                yield Rule(
+                    standard.levels.index(rule.level),
+                    frozenset(name for name in rule.preceding if length[name] == before),
+                    frozenset(name for name in rule.following if length[name] == after),
+                    latency,
+                    rule.window,
+                    rule.sibling,
+                )
+
+
+def preset_of(organisation: str, timing: str) -> str:
+    """The preset of an organisation and a timing as Ramulator names them.
+
+    Both in lower case with hyphens, without the family's name before the timing.
+
+    >>> preset_of("DDR5_16Gb_x8", "DDR5_4800AN")
+    'ddr5-16gb-x8-4800an'
+    """
+    _, _, speed = timing.partition("_")
+    return f"{organisation}_{speed}".lower().replace("_", "-")
 
 
 def _exact(frac: float) -> Fraction:
@@ -156,10 +221,16 @@ def peak_bytes_per_s(dram: DramSpec) -> int:
     Rounded down; activations, refresh and queues are not looked at.
     """
     device = resolve(dram)
-    inner = device.bank_depth
-    shared = [depth for depth in range(inner) if device.counts[depth + 1] > 1] or [inner]
-    gap = min(max(device.burst, _read_gap(device, depth)) for depth in shared)
-    return device.transaction_bytes * device.clock_hz // gap
+    inner, depth, n_buses = device.bank_depth, 0, 1
+    while depth < inner and _read_gap(device, depth) == 0:
+        # nothing ties reads of these objects: each has its own data bus
+        depth += 1
+        n_buses *= device.counts[depth]
+    shared = [d for d in range(depth, inner) if device.counts[d + 1] > 1] or [inner]
+    gap = min(max(device.burst, _read_gap(device, d)) for d in shared)
+    read = next(command for command in device.commands if command.action == "read")
+    bytes_of_all = device.transaction_bytes * device.clock_hz
+    return min(n_buses * bytes_of_all // gap, bytes_of_all // read.ticks)
 
 
 def _read_gap(device: Device, shared_depth: int) -> int:

@@ -182,21 +182,22 @@ class StreamTable:
         first = int(kernel.first_unserved(self._tables.config, state))
         n_taken = n_lines if n_lines >= 0 else -n_lines - 1
         until, total = (taken + n_taken, kernel.FAR) if n_lines >= 0 else (-1, taken + n_taken)
-        state[kernel.NEXT_REFRESH] = refresh_in
+        start = int(state[kernel.TICK])
+        state[kernel.NEXT_REFRESH] = start + refresh_in
         done = np.zeros(taken + n_taken - first, dtype=np.int64)
-        arguments = self._tables.arguments
-        outcome = kernel.advance(*arguments, state, until, total, done, first, kernel.NO_LOG)
+        config, pattern = self._tables.config, self._tables.pattern
+        outcome = kernel.advance(config, pattern, state, until, total, done, first, kernel.NO_LOG)
         if outcome == kernel.STUCK:
             raise Deadlock("dram stream", "no command can be issued any more")
         n_served = int(kernel.first_unserved(self._tables.config, state)) - first
         complete = outcome == kernel.COMPLETE
         tick = int(state[kernel.TICK])
         return _Step(
-            cycles=tick,
+            cycles=tick - start,
             state=-1 if complete else self._number(state),
             refresh_in=int(state[kernel.NEXT_REFRESH]) - tick,
             served_from=first - taken,
-            served=tuple(np.maximum.accumulate(done[:n_served]).tolist()),
+            served=tuple((np.maximum.accumulate(done[:n_served]) - start).tolist()),
             counts=self._packed(state),
         )
 
@@ -204,7 +205,7 @@ class StreamTable:
         """The number of a state as seen from now."""
         tables = self._tables
         seen = np.empty_like(state)
-        kernel.canonical(tables.config, tables.windows, state, seen)
+        kernel.canonical(tables.config, state, seen)
         key = seen.tobytes()
         number = self._numbers.get(key)
         if number is None:

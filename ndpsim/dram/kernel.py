@@ -1,14 +1,14 @@
 """The reference controller transcribed for speed: the same commands in the same ticks.
 
 The whole state is one vector of integers, so that it can be copied, compared and shifted in time;
-the rules are tables. Two things differ from the reference's telling, not from its meaning: all
-rules between a pair of commands are folded into one latency per relation of their banks, and ticks
-in which nothing can happen are skipped.
+the device is another. Two things differ from the reference's telling, not from its meaning: each
+command notes at once until when every bank must wait for every other command, and ticks in which
+nothing can happen are skipped.
 
 Everything compiled lives in this file, because the compiler's cache is keyed on the file alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ndpsim.dram.device import Device, resolve
+from ndpsim.dram.device import Device, Rule, resolve
 from ndpsim.dram.reference import Issued, Run
 from ndpsim.dram.spec import DramSpec
 from ndpsim.errors import Deadlock
@@ -28,33 +28,72 @@ NEVER: Final = -(1 << 40)
 FAR: Final = 1 << 60
 """A tick that is never reached."""
 
-# Places in the configuration vector.
+# Places in the device vector: scalars, then where each table begins.
 N_BANKS: Final = 0
 N_COMMANDS: Final = 1
-ACT: Final = 2
-PRE: Final = 3
-RD: Final = 4
-WR: Final = 5
-REF: Final = 6
-PRE_ALL: Final = 7
-READ_LATENCY: Final = 8
-REFRESH_INTERVAL: Final = 9
-N_SCOPES: Final = 10
-READ_QUEUE: Final = 11
-WRITE_QUEUE: Final = 12
-WRITE_HIGH: Final = 13
-WRITE_LOW: Final = 14
-PERIOD: Final = 15
-PERIOD_ROWS: Final = 16
-PERIOD_LINES: Final = 17
-AT_READY: Final = 18
-AT_OPEN: Final = 19
-AT_BUSY: Final = 20
-AT_RINGS: Final = 21
-AT_ACTIVE: Final = 22
-AT_READS: Final = 23
-AT_WRITES: Final = 24
-N_CONFIG: Final = 25
+N_BUSES: Final = 2
+TICKS_PER_CLOCK: Final = 3
+ACT: Final = 4
+PRE: Final = 5
+RD: Final = 6
+WR: Final = 7
+REF: Final = 8
+PRE_ALL: Final = 9
+ACT_AGAIN: Final = 10
+SYNC_RD: Final = 11
+SYNC_WR: Final = 12
+ACTIVATE_WITHIN: Final = 13
+CLOCK_BANKS: Final = 14
+AFTER_READ: Final = 15
+AFTER_WRITE: Final = 16
+KEEP_HITS: Final = 17
+READ_LATENCY: Final = 18
+REFRESH_INTERVAL: Final = 19
+N_SCOPES: Final = 20
+READ_QUEUE: Final = 21
+WRITE_QUEUE: Final = 22
+WRITE_HIGH: Final = 23
+WRITE_LOW: Final = 24
+PERIOD: Final = 25
+PERIOD_ROWS: Final = 26
+PERIOD_LINES: Final = 27
+COMMANDS: Final = 28
+"""Where the table of commands begins: bus, ticks, rising, first and end of effects and windows."""
+WINDOWS: Final = 29
+"""Where the table of windows begins: length, latency, banks, ring, then a flag per command."""
+N_WINDOWS: Final = 30
+AT_READY: Final = 31
+AT_OPEN: Final = 32
+AT_BUSY: Final = 33
+AT_RINGS: Final = 34
+AT_CLOCKS: Final = 35
+AT_ACTIVE: Final = 36
+AT_READS: Final = 37
+AT_WRITES: Final = 38
+N_CONFIG: Final = 39
+
+# Columns of the table of commands.
+BUS: Final = 0
+TICKS: Final = 1
+RISING: Final = 2
+EFFECTS: Final = 3
+EFFECTS_END: Final = 4
+N_COMMAND_FIELDS: Final = 5
+
+# Columns of an effect: `following` waits in a block of banks, but not in the own part of it.
+FOLLOWING: Final = 0
+BLOCK: Final = 1
+OWN: Final = 2
+LATENCY: Final = 3
+STEP: Final = 4
+N_EFFECT_FIELDS: Final = 5
+
+# Columns of the table of windows; after them come per command two flags: fills it, waits for it.
+WINDOW_LENGTH: Final = 0
+WINDOW_LATENCY: Final = 1
+WINDOW_BANKS: Final = 2
+WINDOW_RING: Final = 3
+N_WINDOW_FIELDS: Final = 4
 
 # Places in the state vector.
 TICK: Final = 0
@@ -71,13 +110,51 @@ N_LOG: Final = 10
 HITS: Final = 11
 MISSES: Final = 12
 CONFLICTS: Final = 13
-COUNTS: Final = 14
+TURN: Final = 14
+PLACE: Final = 15
+SECOND_SLOT: Final = 16
+"""1 while a read or write was sent in this tick and the other bus is still to be looked at."""
+HALF_OPEN: Final = 17
+"""Bank whose activation lacks its second command; -1 if there is none."""
+HALF_ROW: Final = 18
+HALF_NUMBER: Final = 19
+DEADLINE: Final = 20
+HELD: Final = 21
+"""Which kind of request waits whose data clock was started: NOTHING, ACTIVE or WAITING."""
+HELD_PLACE: Final = 22
+HELD_COMMAND: Final = 23
+BUS_FREE: Final = 24
+COUNTS: Final = 26
 
-# Columns of the window table.
-WINDOW_LENGTH: Final = 0
-WINDOW_LATENCY: Final = 1
-WINDOW_BANKS: Final = 2
-WINDOW_RING: Final = 3
+# What is sent next.
+NOTHING: Final = 0
+ACTIVE: Final = 1
+WAITING: Final = 2
+REFRESH: Final = 3
+SECOND_HALF: Final = 4
+SYNC: Final = 5
+
+# Rows of a queue after the order of its slots, those in use first.
+NUMBER: Final = 1
+BANK: Final = 2
+ROW: Final = 3
+ARRIVAL: Final = 4
+LINE: Final = 5
+SEEN: Final = 6
+N_SLOT_FIELDS: Final = 7
+
+# Rows of the active queue.
+A_NUMBER: Final = 0
+A_BANK: Final = 1
+A_ROW: Final = 2
+A_ARRIVAL: Final = 3
+A_COMMAND: Final = 4
+N_ACTIVE_FIELDS: Final = 5
+
+# What a queue is searched for.
+ANY: Final = 0
+EITHER_BUS: Final = 1
+ROW_BUS: Final = 2
 
 # Outcomes of `advance`.
 AT_BOUNDARY: Final = 0
@@ -91,37 +168,10 @@ class Tables:
 
     device: Device
     config: Ints
-    """(N_CONFIG,)"""
-    latency: Ints
-    """(command, following command, relation): cycles, 0 for none. A relation is the depth of the
-    smallest object that holds both banks."""
-    reach: Ints
-    """(command, following command): banks of the widest object in which one delays the other."""
-    scope: Ints
-    """(command,): banks it addresses."""
-    relation: Ints
-    """(bank, bank)"""
-    windows: Ints
-    """(window rule, 4)"""
-    window_commands: Ints
-    """(window rule, 2, command): whether a command fills it, whether it waits for it."""
+    """The device vector."""
     pattern: Ints
     """(4, period): bank, row, line, whether it is a write."""
     state_size: int
-
-    @property
-    def arguments(self) -> tuple[Ints, ...]:
-        """What `advance` takes first."""
-        return (
-            self.config,
-            self.latency,
-            self.reach,
-            self.scope,
-            self.relation,
-            self.windows,
-            self.window_commands,
-            self.pattern,
-        )
 
     def start(self, first_refresh: int | None = None) -> Ints:
         """A state before tick 1: everything closed, nothing waiting."""
@@ -129,7 +179,8 @@ class Tables:
         state = np.zeros(self.state_size, dtype=np.int64)
         state[config[AT_READY] : config[AT_OPEN]] = NEVER
         state[config[AT_OPEN] : config[AT_BUSY]] = -1
-        state[config[AT_RINGS] : config[AT_ACTIVE]] = NEVER
+        state[config[AT_RINGS] : config[AT_CLOCKS]] = NEVER
+        state[HALF_OPEN] = -1
         for at, size in ((AT_READS, READ_QUEUE), (AT_WRITES, WRITE_QUEUE)):
             first = config[at]
             state[first : first + config[size]] = np.arange(config[size])
@@ -142,83 +193,32 @@ class Tables:
         depth = self.device.refresh_depth
         for index in range(self.device.n_objects(depth)):
             bank = self.device.banks_in(depth, index)[0]
-            send(*self.arguments[:-1], state, self.config[PRE_ALL], bank, -1, -1, -index, log)
+            send(self.config, state, self.config[PRE_ALL], bank, -1, -1, -index, log)
 
 
 def build_tables(dram: DramSpec, pattern: Ints, period: tuple[int, int] = (0, 0)) -> Tables:
     """Integers for the kernel; `pattern` repeats, each time `period` = (rows, lines) further."""
     device = resolve(dram)
     names = [command.name for command in device.commands]
-    paths = np.array(device.paths, dtype=np.int64)
-    relation = (paths[:, None, :] == paths[None, :, :]).sum(axis=2) - 1
-    windows, window_commands, ring_size = _window_tables(device, names)
-    config = _config(device, names, pattern.shape[1], period, ring_size)
-    state_size = int(config[AT_WRITES] + 6 * config[WRITE_QUEUE])
-    latency = _latencies(device, names)
-    per_command = [device.n_banks // device.n_objects(command.depth) for command in device.commands]
-    scope = np.array(per_command, dtype=np.int64)
-    return Tables(
-        device, config, latency, _reach(device, latency), scope, relation, windows,
-        window_commands, np.ascontiguousarray(pattern), state_size,
-    )  # fmt: skip
-
-
-def _latencies(device: Device, names: list[str]) -> Ints:
-    n_relations = device.bank_depth + 1
-    latency = np.zeros((len(names), len(names), n_relations), dtype=np.int64)
-    for rule in device.rules:
-        if rule.window != 1:
-            continue
-        # siblings meet in the parent only; any deeper common object lies in one of the level
-        last = rule.depth if rule.sibling else n_relations
-        shared = slice(rule.depth - rule.sibling, last)
-        for preceding in sorted(rule.preceding):
-            for following in sorted(rule.following):
-                cell = latency[names.index(preceding), names.index(following), shared]
-                np.maximum(cell, rule.latency, out=cell)
-    return latency
-
-
-def _reach(device: Device, latency: Ints) -> Ints:
-    """Banks of the widest object in which a command delays another; 0 if it never does."""
-    n_banks = [device.n_banks // device.n_objects(depth) for depth in range(latency.shape[2])]
-    reached: Ints = np.where(latency > 0, np.array(n_banks, dtype=np.int64), 0).max(axis=2)
-    return reached
-
-
-def _window_tables(device: Device, names: list[str]) -> tuple[Ints, Ints, int]:
-    rules = [rule for rule in device.rules if rule.window > 1]
-    table = np.zeros((len(rules), 4), dtype=np.int64)
-    commands = np.zeros((len(rules), 2, len(names)), dtype=np.int64)
-    ring = 0
-    for number, rule in enumerate(rules):
-        n_objects = device.n_objects(rule.depth)
-        table[number] = rule.window, rule.latency, device.n_banks // n_objects, ring
-        ring += rule.window * n_objects
-        for side, members in enumerate((rule.preceding, rule.following)):
-            commands[number, side, [names.index(name) for name in sorted(members)]] = 1
-    return table, commands, ring
-
-
-def _config(
-    device: Device, names: list[str], n_pattern: int, period: tuple[int, int], ring_size: int
-) -> Ints:
-    config = np.zeros(N_CONFIG, dtype=np.int64)
-    n_banks = device.n_banks
-    at_ready = COUNTS + len(names)
-    at_open = at_ready + n_banks * len(names)
-    at_rings = at_open + 2 * n_banks
-    at_active = at_rings + ring_size
-    at_reads = at_active + 5 * n_banks
-    values = {
-        N_BANKS: n_banks,
+    commands, effects = _command_tables(device, names)
+    windows, ring_size = _window_table(device, names)
+    config = np.zeros(N_CONFIG + commands.size + effects.size + windows.size, dtype=np.int64)
+    tables = np.concatenate([commands.ravel(), effects.ravel(), windows.ravel()])
+    config[N_CONFIG:] = tables
+    first_effect = N_CONFIG + commands.size
+    for field in (EFFECTS, EFFECTS_END):
+        column = config[N_CONFIG + field : first_effect : N_COMMAND_FIELDS]
+        column *= N_EFFECT_FIELDS
+        column += first_effect
+    values = _roles(device, names) | {
+        N_BANKS: device.n_banks,
         N_COMMANDS: len(names),
-        ACT: names.index(device.named("activate")),
-        PRE: names.index(device.named("precharge", device.bank_depth)),
-        RD: names.index(device.named("read")),
-        WR: names.index(device.named("write")),
-        REF: names.index(device.named("refresh")),
-        PRE_ALL: names.index(device.named("precharge", device.refresh_depth)),
+        N_BUSES: device.n_buses,
+        TICKS_PER_CLOCK: dram.standard.ticks_per_clock,
+        ACTIVATE_WITHIN: device.activate_within,
+        AFTER_READ: device.after_read,
+        AFTER_WRITE: device.after_write,
+        KEEP_HITS: int(device.keep_hits),
         READ_LATENCY: device.read_latency,
         REFRESH_INTERVAL: device.refresh_interval,
         N_SCOPES: device.n_objects(device.refresh_depth),
@@ -226,70 +226,168 @@ def _config(
         WRITE_QUEUE: device.write_queue,
         WRITE_HIGH: device.write_high,
         WRITE_LOW: device.write_low,
-        PERIOD: n_pattern,
+        PERIOD: pattern.shape[1],
         PERIOD_ROWS: period[0],
         PERIOD_LINES: period[1],
-        AT_READY: at_ready,
-        AT_OPEN: at_open,
-        AT_BUSY: at_open + n_banks,
-        AT_RINGS: at_rings,
-        AT_ACTIVE: at_active,
-        AT_READS: at_reads,
-        AT_WRITES: at_reads + 6 * device.read_queue,
+        COMMANDS: N_CONFIG,
+        WINDOWS: first_effect + effects.size,
+        N_WINDOWS: len(windows),
     }
-    for place, value in values.items():
+    places, size = _state_places(device, len(names), ring_size)
+    for place, value in (values | places).items():
         config[place] = value
-    return config
+    return Tables(device, config, np.ascontiguousarray(pattern), size)
+
+
+def _roles(device: Device, names: list[str]) -> dict[int, int]:
+    """Numbers of the commands by what they do; -1 for what the standard has not."""
+    bank, scope = device.bank_depth, device.refresh_depth
+    roles = {
+        ACT: names.index(device.named("activate")),
+        PRE: names.index(device.named("precharge", bank)),
+        RD: names.index(device.named("read")),
+        WR: names.index(device.named("write")),
+        REF: names.index(device.named("refresh")),
+        PRE_ALL: names.index(device.named("precharge", scope)),
+    }
+    done = {command.action: number for number, command in enumerate(device.commands)}
+    for place, action in (
+        (ACT_AGAIN, "activate-again"),
+        (SYNC_RD, "sync-read"),
+        (SYNC_WR, "sync-write"),
+    ):
+        roles[place] = done.get(action, -1)
+    depth = device.data_clock_depth
+    roles[CLOCK_BANKS] = device.n_banks // device.n_objects(depth) if depth >= 0 else 0
+    return roles
+
+
+def _command_tables(device: Device, names: list[str]) -> tuple[Ints, Ints]:
+    """The table of commands, whose effects are counted from 0, and the effects of them all."""
+    commands = np.zeros((len(names), N_COMMAND_FIELDS), dtype=np.int64)
+    effects: list[tuple[int, ...]] = []
+    for number, command in enumerate(device.commands):
+        first = len(effects)
+        effects += _effects(device, names, command.name)
+        commands[number] = command.bus, command.ticks, command.rising, first, len(effects)
+    return commands, np.array(effects, dtype=np.int64).reshape(-1, N_EFFECT_FIELDS)
+
+
+def _effects(device: Device, names: list[str], preceding: str) -> Iterator[tuple[int, ...]]:
+    """What a command makes wait, without what another of its effects covers."""
+    for number, following in enumerate(names):
+        scope = device.banks_per(device.commands[number].depth)
+        own = [
+            rule
+            for rule in device.rules
+            if rule.window == 1 and preceding in rule.preceding and following in rule.following
+        ]
+        for rule in own:
+            if not any(_covers(other, rule, own) for other in own):
+                block = device.banks_per(rule.depth - rule.sibling)
+                excluded = device.banks_per(rule.depth) if rule.sibling else 0
+                yield number, block, excluded, rule.latency, scope
+
+
+def _covers(other: Rule, rule: Rule, rules: list[Rule]) -> bool:
+    """Whether a rule is superfluous beside another; of equal ones the first stays."""
+    if other is rule or other.sibling or other.latency < rule.latency:
+        return False
+    if other.depth > rule.depth - rule.sibling:
+        return False
+    equal = (other.depth, other.latency) == (rule.depth, rule.latency) and not rule.sibling
+    return not equal or rules.index(other) < rules.index(rule)
+
+
+def _window_table(device: Device, names: list[str]) -> tuple[Ints, int]:
+    rules = [rule for rule in device.rules if rule.window > 1]
+    table = np.zeros((len(rules), N_WINDOW_FIELDS + 2 * len(names)), dtype=np.int64)
+    ring = 0
+    for number, rule in enumerate(rules):
+        table[number, :N_WINDOW_FIELDS] = (
+            rule.window, rule.latency, device.banks_per(rule.depth), ring,
+        )  # fmt: skip
+        ring += rule.window * device.n_objects(rule.depth)
+        for side, members in enumerate((rule.preceding, rule.following)):
+            for name in members:
+                table[number, N_WINDOW_FIELDS + 2 * names.index(name) + side] = 1
+    return table, ring
+
+
+def _state_places(device: Device, n_commands: int, ring_size: int) -> tuple[dict[int, int], int]:
+    """Where the parts of the state vector begin, and its length."""
+    n_banks = device.n_banks
+    n_clocks = device.n_objects(device.data_clock_depth) if device.data_clock_depth >= 0 else 0
+    parts = {
+        AT_READY: n_banks * n_commands,
+        AT_OPEN: n_banks,
+        AT_BUSY: n_banks,
+        AT_RINGS: ring_size,
+        AT_CLOCKS: n_clocks,
+        AT_ACTIVE: N_ACTIVE_FIELDS * n_banks,
+        AT_READS: N_SLOT_FIELDS * device.read_queue,
+        AT_WRITES: N_SLOT_FIELDS * device.write_queue,
+    }
+    places, at = {}, COUNTS + n_commands
+    for part, size in parts.items():
+        places[part] = at
+        at += size
+    return places, at
 
 
 def _compiled(function: Any) -> Any:
     return njit(cache=True)(function)
 
 
-def _inlined(function: Any) -> Any:
-    """Copied into its caller: handing over the arrays would cost more than most of these do."""
-    return njit(inline="always")(function)
+@_compiled
+def _wait(state, first, n_banks, step, until):  # type: ignore[no-untyped-def]
+    """Raises the ticks in a block of banks to at least `until`."""
+    at = np.uint64(first)
+    if step == 1:
+        for place in range(n_banks):
+            index = at + np.uint64(place)
+            state[index] = max(state[index], until)
+        return
+    for place in range(0, n_banks, step):
+        index = at + np.uint64(place)
+        state[index] = max(state[index], until)
 
 
 @_compiled
-def send(  # type: ignore[no-untyped-def]
-    config, latency, reach, scope, relation, windows, window_commands,
-    state, command, bank, row, number, tick, log,
-):  # fmt: skip
+def send(config, state, command, bank, row, number, tick, log):  # type: ignore[no-untyped-def]
     """Issues a command: starts the waits it causes, opens or closes rows, counts and logs.
 
     A command to more than one bank is addressed by, and waits at, the first of them.
     """
     n_banks, n_commands = config[N_BANKS], config[N_COMMANDS]
     ready, open_row = config[AT_READY], config[AT_OPEN]
-    for following in range(n_commands):
-        n_reached = reach[command, following]
-        if n_reached == 0:
+    own = config[COMMANDS] + command * N_COMMAND_FIELDS
+    state[BUS_FREE + config[own + BUS]] = tick + config[own + TICKS]
+    for effect in range(config[own + EFFECTS], config[own + EFFECTS_END], N_EFFECT_FIELDS):
+        block, excluded = config[effect + BLOCK], config[effect + OWN]
+        base = ready + config[effect + FOLLOWING] * n_banks
+        step, until = config[effect + STEP], tick + config[effect + LATENCY]
+        start = bank & -block
+        end = start + block
+        if excluded > 0:
+            _wait(state, base + start, (bank & -excluded) - start, step, until)
+            start = (bank & -excluded) + excluded
+        _wait(state, base + start, end - start, step, until)
+    for window in range(config[N_WINDOWS]):
+        at = config[WINDOWS] + window * (N_WINDOW_FIELDS + 2 * n_commands)
+        flags = at + N_WINDOW_FIELDS
+        if config[flags + 2 * command] == 0:
             continue
-        start = bank // n_reached * n_reached
-        for other in range(start, start + n_reached, scope[following]):
-            wait = latency[command, following, relation[bank, other]]
-            place = ready + following * n_banks + other
-            if wait > 0 and tick + wait > state[place]:
-                state[place] = tick + wait
-    for window in range(windows.shape[0]):
-        if window_commands[window, 0, command] == 0:
-            continue
-        length, n_reached = windows[window, WINDOW_LENGTH], windows[window, WINDOW_BANKS]
-        own = bank // n_reached
-        ring = config[AT_RINGS] + windows[window, WINDOW_RING] + own * length
+        length, block = config[at + WINDOW_LENGTH], config[at + WINDOW_BANKS]
+        ring = config[AT_RINGS] + config[at + WINDOW_RING] + bank // block * length
         for place in range(ring, ring + length - 1):
             state[place] = state[place + 1]
         state[ring + length - 1] = tick
-        until = state[ring] + windows[window, WINDOW_LATENCY]
+        until = state[ring] + config[at + WINDOW_LATENCY]
         for following in range(n_commands):
-            if window_commands[window, 1, following] == 0:
-                continue
-            start = own * n_reached
-            for other in range(start, start + n_reached, scope[following]):
-                place = ready + following * n_banks + other
-                if until > state[place]:
-                    state[place] = until
+            if config[flags + 2 * following + 1] == 1:
+                base = ready + following * n_banks + (bank & -block)
+                _wait(state, base, block, 1, until)
     if command == config[ACT]:
         state[open_row + bank] = row
     elif command == config[PRE]:
@@ -308,65 +406,75 @@ def send(  # type: ignore[no-untyped-def]
         state[N_LOG] = at + 1
 
 
-@_inlined
-def _offer(config, pattern, state, until, total, done, first):  # type: ignore[no-untyped-def]
-    """Takes requests in order until one is refused, or `until` or `total` are taken.
+@_compiled
+def _is_queued_write(config, state, line):  # type: ignore[no-untyped-def]
+    """Whether a write to a transaction waits."""
+    at, size = config[AT_WRITES], config[WRITE_QUEUE]
+    for position in range(state[N_WRITES]):
+        slot = at + state[at + position]
+        if state[slot + LINE * size] == line:
+            return True
+    return False
 
-    A queue is six rows: order (a permutation of its slots, those in use first), number, bank, row,
-    arrival, whether it was classified.
-    """
-    period = config[PERIOD]
-    at_writes, write_size = config[AT_WRITES], config[WRITE_QUEUE]
+
+@_compiled
+def _offer(config, pattern, state, until, total, done, first):  # type: ignore[no-untyped-def]
+    """Takes requests in order until one is refused, or `until` or `total` are taken."""
     while state[OFFERED] < total and state[OFFERED] != until:
-        number = state[OFFERED]
-        turn = number // period
-        place = number - turn * period
+        number, turn, place = state[OFFERED], state[TURN], state[PLACE]
         is_write = pattern[3, place]
-        forwarded = False
-        if state[N_WRITES] > 0:
-            line = pattern[2, place] + turn * config[PERIOD_LINES]
-            for position in range(state[N_WRITES]):
-                other = state[at_writes + write_size + state[at_writes + position]]
-                its_turn = other // period
-                its_line = pattern[2, other - its_turn * period] + its_turn * config[PERIOD_LINES]
-                if its_line == line:
-                    forwarded = True
-                    break
-        if forwarded:
+        line = pattern[2, place] + turn * config[PERIOD_LINES]
+        if state[N_WRITES] > 0 and _is_queued_write(config, state, line):
             done[number - first] = state[TICK] + 1
             state[LAST_DONE] = max(state[LAST_DONE], state[TICK] + 1)
-            state[OFFERED] = number + 1
-            continue
-        waiting = N_WRITES if is_write else N_READS
-        size = write_size if is_write else config[READ_QUEUE]
-        at = at_writes if is_write else config[AT_READS]
-        n_waiting = state[waiting]
-        if n_waiting >= size:
-            break
-        slot = state[at + n_waiting]
-        state[at + size + slot] = number
-        state[at + 2 * size + slot] = pattern[0, place]
-        state[at + 3 * size + slot] = pattern[1, place] + turn * config[PERIOD_ROWS]
-        state[at + 4 * size + slot] = state[TICK]
-        state[at + 5 * size + slot] = 0
-        state[waiting] = n_waiting + 1
+        else:
+            waiting = N_WRITES if is_write else N_READS
+            size = config[WRITE_QUEUE] if is_write else config[READ_QUEUE]
+            at = config[AT_WRITES] if is_write else config[AT_READS]
+            n_waiting = state[waiting]
+            if n_waiting >= size:
+                return
+            slot = at + state[at + n_waiting]
+            state[slot + NUMBER * size] = number
+            state[slot + BANK * size] = pattern[0, place]
+            state[slot + ROW * size] = pattern[1, place] + turn * config[PERIOD_ROWS]
+            state[slot + ARRIVAL * size] = state[TICK]
+            state[slot + LINE * size] = line
+            state[slot + SEEN * size] = 0
+            state[waiting] = n_waiting + 1
         state[OFFERED] = number + 1
+        state[PLACE] = place + 1
+        if place + 1 == config[PERIOD]:
+            state[PLACE] = 0
+            state[TURN] = turn + 1
 
 
-@_inlined
+@_compiled
+def _earliest(config, state, command, bank, tick):  # type: ignore[no-untyped-def]
+    """The first tick from `tick` on in which a command may go to a bank."""
+    own = config[COMMANDS] + command * N_COMMAND_FIELDS
+    earliest = state[config[AT_READY] + command * config[N_BANKS] + bank]
+    # an odd tick for a command of the rising edge
+    return max(earliest, tick, state[BUS_FREE + config[own + BUS]]) | config[own + RISING]
+
+
+@_compiled
 def _best_active(config, state, tick):  # type: ignore[no-untyped-def]
     """Of the requests whose row is open: the place of the next to be sent, and the tick.
 
-    The earliest legal one, of several in one tick the first arrived. The active queue is five rows:
-    number, bank, row, arrival, column command.
+    The earliest legal one, of several in one tick the first arrived.
     """
-    n_banks, at, ready = config[N_BANKS], config[AT_ACTIVE], config[AT_READY]
+    n_banks, at = config[N_BANKS], config[AT_ACTIVE]
     best, when = -1, FAR
     for place in range(at, at + state[N_ACTIVE]):
-        earliest = state[ready + state[place + 4 * n_banks] * n_banks + state[place + n_banks]]
-        earliest = max(earliest, tick)
+        bank = state[place + A_BANK * n_banks]
+        if bank == state[HALF_OPEN]:
+            continue
+        command = state[place + A_COMMAND * n_banks]
+        earliest = _earliest(config, state, command, bank, tick)
         if earliest < when or (
-            earliest == when and state[place + 3 * n_banks] < state[best + 3 * n_banks]
+            earliest == when
+            and state[place + A_ARRIVAL * n_banks] < state[best + A_ARRIVAL * n_banks]
         ):
             best, when = place, earliest
     return best, when
@@ -375,8 +483,7 @@ def _best_active(config, state, tick):  # type: ignore[no-untyped-def]
 @_compiled
 def _next_refresh_command(config, state, tick):  # type: ignore[no-untyped-def]
     """What the head of the waiting refreshes needs, and the tick in which it may be sent."""
-    n_banks = config[N_BANKS]
-    per_scope = n_banks // config[N_SCOPES]
+    per_scope = config[N_BANKS] // config[N_SCOPES]
     bank = state[PENDING_HEAD] * per_scope
     command = config[REF]
     for other in range(bank, bank + per_scope):
@@ -384,10 +491,10 @@ def _next_refresh_command(config, state, tick):  # type: ignore[no-untyped-def]
             return -1, FAR
         if state[config[AT_OPEN] + other] >= 0:
             command = config[PRE_ALL]
-    return command, max(tick, state[config[AT_READY] + command * n_banks + bank])
+    return command, _earliest(config, state, command, bank, tick)
 
 
-@_inlined
+@_compiled
 def _set_mode(config, state):  # type: ignore[no-untyped-def]
     """Reads unless there are none or too many writes wait."""
     if state[WRITE_MODE] == 0:
@@ -397,59 +504,100 @@ def _set_mode(config, state):  # type: ignore[no-untyped-def]
         state[WRITE_MODE] = 0
 
 
-@_inlined
-def _best_waiting(config, state, at, size, n_waiting, column, tick):  # type: ignore[no-untyped-def]
-    """Of a queue: the position of the next request to be served, its command and the tick.
+@_compiled
+def _older_hit(state, at, size, n_waiting, bank, row, arrival):  # type: ignore[no-untyped-def]
+    """Whether a request of a queue, no younger than `arrival`, hits an open row."""
+    for position in range(n_waiting):
+        slot = at + state[at + position]
+        if (
+            state[slot + BANK * size] == bank
+            and state[slot + ROW * size] == row
+            and state[slot + ARRIVAL * size] <= arrival
+        ):
+            return True
+    return False
 
-    The earliest legal one, of several in one tick the first arrived.
+
+@_compiled
+def _best_waiting(config, state, at, size, n_waiting, column, tick, wanted):  # type: ignore[no-untyped-def]
+    """Of a queue: the next request to be sent on either bus.
+
+    (position, tick) on the bus of reads and writes, then (position, command, tick) of an activation
+    or precharge. The earliest legal one, of several in one tick the first arrived. The search ends
+    with the first that may be sent at once and is wanted.
     """
     n_banks, ready = config[N_BANKS], config[AT_READY]
     open_row, busy = config[AT_OPEN], config[AT_BUSY]
     activate, precharge = config[ACT], config[PRE]
-    best, best_command, when = -1, -1, FAR
+    fields = config[COMMANDS]
+    activates = fields + activate * N_COMMAND_FIELDS
+    precharges = fields + precharge * N_COMMAND_FIELDS
+    columns = fields + column * N_COMMAND_FIELDS
+    row_free = max(tick, state[BUS_FREE + config[activates + BUS]])
+    column_free = max(tick, state[BUS_FREE + config[columns + BUS]])
+    half_open, keep_hits = state[HALF_OPEN], config[KEEP_HITS]
+    best_column, column_when = -1, FAR
+    best_row, row_command, row_when = -1, -1, FAR
     for position in range(n_waiting):
         slot = at + state[at + position]
-        bank = state[slot + 2 * size]
+        bank = state[slot + BANK * size]
         row = state[open_row + bank]
-        if row == state[slot + 3 * size]:
-            command = column
-        elif row < 0:
-            command = activate
-        elif state[busy + bank] > 0:
+        if row == state[slot + ROW * size]:
+            if wanted == ROW_BUS or bank == half_open:
+                continue
+            earliest = max(state[ready + column * n_banks + bank], column_free)
+            earliest |= config[columns + RISING]
+            if earliest < column_when:
+                best_column, column_when = position, earliest
+                if earliest <= tick:
+                    break
             continue
+        if row < 0:
+            if half_open >= 0:
+                continue
+            command = activate
+            earliest = max(state[ready + activate * n_banks + bank], row_free)
+            earliest |= config[activates + RISING]
         else:
+            if state[busy + bank] > 0:
+                continue
+            if keep_hits == 1 and _older_hit(
+                state, at, size, n_waiting, bank, row, state[slot + ARRIVAL * size]
+            ):
+                continue
             command = precharge
-        earliest = state[ready + command * n_banks + bank]
-        if earliest <= tick:
-            return position, command, tick
-        if earliest < when:
-            best, best_command, when = position, command, earliest
-    return best, best_command, when
+            earliest = max(state[ready + precharge * n_banks + bank], row_free)
+            earliest |= config[precharges + RISING]
+        if earliest < row_when:
+            best_row, row_command, row_when = position, command, earliest
+            if earliest <= tick and wanted != EITHER_BUS:
+                break
+    return best_column, column_when, best_row, row_command, row_when
 
 
-@_inlined
+@_compiled
 def _leave_active(config, state, place):  # type: ignore[no-untyped-def]
     """Takes a request out of the active queue."""
     n_banks, at = config[N_BANKS], config[AT_ACTIVE]
-    state[config[AT_BUSY] + state[place + n_banks]] = 0
+    state[config[AT_BUSY] + state[place + A_BANK * n_banks]] = 0
     state[N_ACTIVE] -= 1
-    for field in range(5):
+    for field in range(N_ACTIVE_FIELDS):
         for other in range(place + field * n_banks, at + field * n_banks + state[N_ACTIVE]):
             state[other] = state[other + 1]
 
 
-@_inlined
-def _leave_queue(config, state, waiting, at, position):  # type: ignore[no-untyped-def]
+@_compiled
+def _leave_queue(state, waiting, at, position):  # type: ignore[no-untyped-def]
     """Takes a request out of a queue; its slot becomes free."""
     last = state[waiting] - 1
     slot = state[at + position]
-    for place in range(at + position, at + last):
-        state[place] = state[place + 1]
+    for place in range(np.uint64(at + position), np.uint64(at + last)):
+        state[place] = state[place + np.uint64(1)]
     state[at + last] = slot
     state[waiting] = last
 
 
-@_inlined
+@_compiled
 def _classify(config, state, flag, command):  # type: ignore[no-untyped-def]
     """Hit, miss or conflict, by the first command that a request needs."""
     if state[flag] == 1:
@@ -463,64 +611,134 @@ def _classify(config, state, flag, command):  # type: ignore[no-untyped-def]
         state[HITS] += 1
 
 
-@_inlined
+@_compiled
 def _enter_active(config, state, slot, size, column):  # type: ignore[no-untyped-def]
     """Puts the request of a queue's slot at the end of the active queue."""
     n_banks = config[N_BANKS]
     place = config[AT_ACTIVE] + state[N_ACTIVE]
-    for field in range(4):
-        state[place + field * n_banks] = state[slot + (field + 1) * size]
-    state[place + 4 * n_banks] = column
-    state[config[AT_BUSY] + state[slot + 2 * size]] = 1
+    bank = state[slot + BANK * size]
+    state[place + A_NUMBER * n_banks] = state[slot + NUMBER * size]
+    state[place + A_BANK * n_banks] = bank
+    state[place + A_ROW * n_banks] = state[slot + ROW * size]
+    state[place + A_ARRIVAL * n_banks] = state[slot + ARRIVAL * size]
+    state[place + A_COMMAND * n_banks] = column
+    state[config[AT_BUSY] + bank] = 1
     state[N_ACTIVE] += 1
 
 
 @_compiled
-def advance(  # type: ignore[no-untyped-def]
-    config, latency, reach, scope, relation, windows, window_commands, pattern,
-    state, until, total, done, first, log,
-):  # fmt: skip
+def _retire(config, state, command, bank, number, when, done, first):  # type: ignore[no-untyped-def]
+    """Completes a request whose read or write goes out; keeps its data clock running."""
+    is_read = command == config[RD]
+    finish = when + (config[READ_LATENCY] if is_read else 0)
+    done[number - first] = finish
+    state[LAST_DONE] = max(state[LAST_DONE], finish)
+    if config[CLOCK_BANKS] > 0:
+        clock = config[AT_CLOCKS] + bank // config[CLOCK_BANKS]
+        runs = config[AFTER_READ] if is_read else config[AFTER_WRITE]
+        state[clock] = max(state[clock], when + runs)
+
+
+@_compiled
+def _choose(config, state, tick):  # type: ignore[no-untyped-def]
+    """The next thing to be sent: (what, place, command, tick); (NOTHING, -1, -1, FAR) if none.
+
+    `place` lies in the active queue, or is a position in the queue of the mode.
+    """
+    two_buses, second = config[N_BUSES] == 2, state[SECOND_SLOT] == 1
+    what, place, command, when = NOTHING, -1, -1, FAR
+    # (a) the active queue, unless something else may be sent before
+    if not second:
+        place, when = _best_active(config, state, tick)
+        if place >= 0:
+            what, command = ACTIVE, state[place + A_COMMAND * config[N_BANKS]]
+    if when <= tick:
+        return what, place, command, when
+    if state[PENDING] > 0:
+        # (b) the head of the refreshes
+        refresh, row_when = _next_refresh_command(config, state, tick)
+        if row_when < when:
+            return REFRESH, -1, refresh, row_when
+        return what, place, command, when
+    # (c) the queue of the mode
+    _set_mode(config, state)
+    is_write = state[WRITE_MODE] == 1
+    wanted = ANY
+    if two_buses:
+        wanted = ROW_BUS if second else EITHER_BUS
+    column = config[WR] if is_write else config[RD]
+    hit, column_when, position, row_command, row_when = _best_waiting(
+        config,
+        state,
+        config[AT_WRITES] if is_write else config[AT_READS],
+        config[WRITE_QUEUE] if is_write else config[READ_QUEUE],
+        state[N_WRITES] if is_write else state[N_READS],
+        column,
+        tick,
+        wanted,
+    )
+    if column_when < when:
+        what, place, command, when = WAITING, hit, column, column_when
+    elif row_when == when:
+        # the active queue goes first
+        return what, place, command, when
+    # on one bus, of two of the same queue the first arrived goes first
+    if row_when < when or (row_when == when and not two_buses and position < hit):
+        return WAITING, position, row_command, row_when
+    return what, place, command, when
+
+
+@_compiled
+def advance(config, pattern, state, until, total, done, first, log):  # type: ignore[no-untyped-def]
     """Runs until `until` requests were taken (-1: no stop) or all of `total` are complete.
 
     ``done[number - first]`` becomes the tick in which a request was complete. `log` is (n, 5):
     tick, command, bank, row, request; it may be empty.
     """
     n_banks = config[N_BANKS]
-    per_scope = n_banks // config[N_SCOPES]
     while True:
-        _offer(config, pattern, state, until, total, done, first)
-        if state[OFFERED] == until:
-            return AT_BOUNDARY
-        n_outstanding = state[N_ACTIVE] + state[N_READS] + state[N_WRITES]
-        all_sent = state[OFFERED] == total and n_outstanding == 0
-        if all_sent and state[TICK] >= state[LAST_DONE]:
-            return COMPLETE
-        tick = state[TICK] + 1
+        second = state[SECOND_SLOT] == 1
+        all_sent = False
+        if not second:
+            _offer(config, pattern, state, until, total, done, first)
+            if state[OFFERED] == until:
+                return AT_BOUNDARY
+            n_outstanding = state[N_ACTIVE] + state[N_READS] + state[N_WRITES]
+            all_sent = state[OFFERED] == total and n_outstanding == 0
+            if all_sent and state[TICK] >= state[LAST_DONE]:
+                return COMPLETE
+        tick = state[TICK] + 1 - state[SECOND_SLOT]
         if tick == state[NEXT_REFRESH]:
             state[PENDING] += config[N_SCOPES]
             state[NEXT_REFRESH] += config[REFRESH_INTERVAL]
-        # (a) the active queue, unless something else may be sent before
-        place, when = _best_active(config, state, tick)
-        position, refresh = -1, -1
-        if when > tick and state[PENDING] > 0:
-            # (b) the head of the refreshes
-            command, earliest = _next_refresh_command(config, state, tick)
-            if earliest < when:
-                refresh, when = command, earliest
-        elif when > tick:
-            # (c) the queue of the mode
-            _set_mode(config, state)
-            if state[WRITE_MODE] == 1:
-                waiting, at, size = N_WRITES, config[AT_WRITES], config[WRITE_QUEUE]
-                column = config[WR]
-            else:
-                waiting, at, size = N_READS, config[AT_READS], config[READ_QUEUE]
-                column = config[RD]
-            chosen, command, earliest = _best_waiting(
-                config, state, at, size, state[waiting], column, tick
-            )
-            if earliest < when:
-                position, when = chosen, earliest
+        held = state[HELD]
+        if held == NOTHING:
+            what, place, command, when = _choose(config, state, tick)
+        else:
+            what, place, command, when = held, state[HELD_PLACE], state[HELD_COMMAND], tick
+        if second:
+            state[SECOND_SLOT] = 0
+            if when > tick:
+                continue
+        is_write = state[WRITE_MODE] == 1
+        at = config[AT_WRITES] if is_write else config[AT_READS]
+        size = config[WRITE_QUEUE] if is_write else config[READ_QUEUE]
+        slot, bank, row, number = -1, -1, -1, -1
+        if what == WAITING:
+            slot = at + state[at + place]
+            bank, row = state[slot + BANK * size], state[slot + ROW * size]
+            number = state[slot + NUMBER * size]
+        elif what == ACTIVE:
+            bank, row = state[place + A_BANK * n_banks], state[place + A_ROW * n_banks]
+            number = state[place + A_NUMBER * n_banks]
+        elif what == REFRESH:
+            bank = state[PENDING_HEAD] * (n_banks // config[N_SCOPES])
+        if held != NOTHING:
+            when = _earliest(config, state, command, bank, tick)
+        elif state[HALF_OPEN] >= 0:
+            again = _earliest(config, state, config[ACT_AGAIN], state[HALF_OPEN], tick)
+            if when > again or when >= state[DEADLINE]:
+                what, when = SECOND_HALF, again
         if all_sent and min(when, state[NEXT_REFRESH]) > state[LAST_DONE]:
             state[TICK] = state[LAST_DONE]
             return COMPLETE
@@ -530,73 +748,104 @@ def advance(  # type: ignore[no-untyped-def]
             continue
         if when == FAR:
             return STUCK
+        is_column = command == config[RD] or command == config[WR]
+        if (
+            config[CLOCK_BANKS] > 0
+            and held == NOTHING
+            and what != REFRESH
+            and is_column
+            and when >= state[config[AT_CLOCKS] + bank // config[CLOCK_BANKS]]
+        ):
+            if state[HALF_OPEN] >= 0 and state[DEADLINE] <= when + 1:
+                what = SECOND_HALF
+            else:
+                state[HELD], state[HELD_PLACE], state[HELD_COMMAND] = what, place, command
+                command = config[SYNC_RD] if command == config[RD] else config[SYNC_WR]
+                what = SYNC
+        if what == SECOND_HALF:
+            command = config[ACT_AGAIN]
+            bank, row, number = state[HALF_OPEN], state[HALF_ROW], state[HALF_NUMBER]
         state[TICK] = when
-        if position >= 0:
-            slot = at + state[at + position]
-            number, bank, row = state[slot + size], state[slot + 2 * size], state[slot + 3 * size]
-        elif refresh >= 0:
-            number, bank, row = -1, state[PENDING_HEAD] * per_scope, -1
-        else:
-            number, bank, row = state[place], state[place + n_banks], state[place + 2 * n_banks]
-            command = state[place + 4 * n_banks]
-        send(
-            config, latency, reach, scope, relation, windows, window_commands,
-            state, command, bank, row, number, when, log,
-        )  # fmt: skip
-        if position >= 0:
-            _classify(config, state, slot + 5 * size, command)
-            if command == config[ACT]:
-                _enter_active(config, state, slot, size, column)
-            if command != config[PRE]:
-                _leave_queue(config, state, waiting, at, position)
-        elif refresh < 0:
+        send(config, state, command, bank, row, number, when, log)
+        if what == SYNC:
+            continue
+        if what == SECOND_HALF:
+            state[HALF_OPEN] = -1
+            continue
+        state[HELD] = NOTHING
+        if what == REFRESH:
+            if command == config[REF]:
+                state[PENDING] -= 1
+                state[PENDING_HEAD] = (state[PENDING_HEAD] + 1) % config[N_SCOPES]
+            continue
+        if what == ACTIVE:
             _leave_active(config, state, place)
-        elif command == config[REF]:
-            state[PENDING] -= 1
-            state[PENDING_HEAD] = (state[PENDING_HEAD] + 1) % config[N_SCOPES]
-        if command == config[RD] or command == config[WR]:
-            finish = when + (config[READ_LATENCY] if command == config[RD] else 0)
-            done[number - first] = finish
-            state[LAST_DONE] = max(state[LAST_DONE], finish)
+        else:
+            _classify(config, state, slot + SEEN * size, command)
+            if command == config[PRE]:
+                continue
+            if command == config[ACT]:
+                column = config[WR] if is_write else config[RD]
+                _enter_active(config, state, slot, size, column)
+                if config[ACTIVATE_WITHIN] > 0:
+                    state[HALF_OPEN], state[HALF_ROW], state[HALF_NUMBER] = bank, row, number
+                    state[DEADLINE] = when + config[ACTIVATE_WITHIN]
+            _leave_queue(state, N_WRITES if is_write else N_READS, at, place)
+        if is_column:
+            _retire(config, state, command, bank, number, when, done, first)
+            state[SECOND_SLOT] = config[N_BUSES] - 1
 
 
 @_compiled
 def first_unserved(config, state):  # type: ignore[no-untyped-def]
     """The lowest number of a request that is taken but not served, or that is to be taken next."""
     first = state[OFFERED]
-    for position in range(state[N_ACTIVE]):
-        first = min(first, state[config[AT_ACTIVE] + position])
+    for place in range(state[N_ACTIVE]):
+        first = min(first, state[config[AT_ACTIVE] + A_NUMBER * config[N_BANKS] + place])
     if state[N_READS] > 0:
-        at = config[AT_READS]
-        first = min(first, state[at + config[READ_QUEUE] + state[at]])
+        at, size = config[AT_READS], config[READ_QUEUE]
+        first = min(first, state[at + NUMBER * size + state[at]])
     if state[N_WRITES] > 0:
-        at = config[AT_WRITES]
-        first = min(first, state[at + config[WRITE_QUEUE] + state[at]])
+        at, size = config[AT_WRITES], config[WRITE_QUEUE]
+        first = min(first, state[at + NUMBER * size + state[at]])
     return first
 
 
 @_compiled
-def canonical(config, windows, state, out):  # type: ignore[no-untyped-def]
+def canonical(config, state, out):  # type: ignore[no-untyped-def]
     """Writes the state as seen from now: two states with equal futures look the same.
 
-    Time counts from the current tick, rows and request numbers from the turn of the pattern before
+    Time counts from the current clock, rows and request numbers from the turn of the pattern before
     the oldest request; waits that are over, counters and the distance to the next refresh are
     dropped.
     """
     n_banks, period = config[N_BANKS], config[PERIOD]
-    tick = state[TICK]
+    now = state[TICK] % config[TICKS_PER_CLOCK]
+    start = state[TICK] - now
     turns = first_unserved(config, state) // period - 1
     rows, numbers = turns * config[PERIOD_ROWS], turns * period
+    lines = turns * config[PERIOD_LINES]
     out[:] = 0
+    out[TICK] = now
     out[OFFERED] = state[OFFERED] - numbers
-    out[WRITE_MODE] = state[WRITE_MODE]
-    out[N_ACTIVE] = state[N_ACTIVE]
-    out[N_READS] = state[N_READS]
-    out[N_WRITES] = state[N_WRITES]
-    out[PENDING_HEAD] = state[PENDING_HEAD]
-    out[PENDING] = state[PENDING]
+    out[TURN] = state[TURN] - turns
+    for place in (
+        WRITE_MODE, N_ACTIVE, N_READS, N_WRITES, PENDING_HEAD, PENDING, PLACE, SECOND_SLOT, HELD,
+    ):  # fmt: skip
+        out[place] = state[place]
+    if state[HELD] != NOTHING:
+        out[HELD_PLACE], out[HELD_COMMAND] = state[HELD_PLACE], state[HELD_COMMAND]
+    out[HALF_OPEN] = state[HALF_OPEN]
+    if state[HALF_OPEN] >= 0:
+        out[HALF_ROW] = state[HALF_ROW] - rows
+        out[HALF_NUMBER] = state[HALF_NUMBER] - numbers
+        out[DEADLINE] = state[DEADLINE] - start
+    for bus in range(config[N_BUSES]):
+        out[BUS_FREE + bus] = max(state[BUS_FREE + bus] - start, now + 1)
     for place in range(config[AT_READY], config[AT_OPEN]):
-        out[place] = max(state[place] - tick, 1)
+        out[place] = max(state[place] - start, now + 1)
+    for place in range(config[AT_CLOCKS], config[AT_ACTIVE]):
+        out[place] = max(state[place] - start, now + 1)
     for bank in range(n_banks):
         row = state[config[AT_OPEN] + bank]
         if row >= 0:
@@ -604,20 +853,14 @@ def canonical(config, windows, state, out):  # type: ignore[no-untyped-def]
             row = max(row - rows, 0)
         out[config[AT_OPEN] + bank] = row
         out[config[AT_BUSY] + bank] = state[config[AT_BUSY] + bank]
-    for window in range(windows.shape[0]):
-        end = config[AT_ACTIVE] - config[AT_RINGS]
-        if window + 1 < windows.shape[0]:
-            end = windows[window + 1, WINDOW_RING]
-        for place in range(windows[window, WINDOW_RING], end):
-            at = config[AT_RINGS] + place
-            out[at] = max(state[at] - tick, -windows[window, WINDOW_LATENCY])
-    at, size = config[AT_ACTIVE], n_banks
-    for position in range(state[N_ACTIVE]):
-        out[at + position] = state[at + position] - numbers
-        out[at + size + position] = state[at + size + position]
-        out[at + 2 * size + position] = state[at + 2 * size + position] - rows
-        out[at + 3 * size + position] = state[at + 3 * size + position] - tick
-        out[at + 4 * size + position] = state[at + 4 * size + position]
+    _canonical_windows(config, state, out, start)
+    at = config[AT_ACTIVE]
+    for place in range(at, at + state[N_ACTIVE]):
+        out[place + A_NUMBER * n_banks] = state[place + A_NUMBER * n_banks] - numbers
+        out[place + A_BANK * n_banks] = state[place + A_BANK * n_banks]
+        out[place + A_ROW * n_banks] = state[place + A_ROW * n_banks] - rows
+        out[place + A_ARRIVAL * n_banks] = state[place + A_ARRIVAL * n_banks] - start
+        out[place + A_COMMAND * n_banks] = state[place + A_COMMAND * n_banks]
     for at, size, waiting in (
         (config[AT_READS], config[READ_QUEUE], state[N_READS]),
         (config[AT_WRITES], config[WRITE_QUEUE], state[N_WRITES]),
@@ -625,29 +868,41 @@ def canonical(config, windows, state, out):  # type: ignore[no-untyped-def]
         for position in range(size):
             out[at + position] = position
         for position in range(waiting):
-            slot = state[at + position]
-            out[at + size + position] = state[at + size + slot] - numbers
-            out[at + 2 * size + position] = state[at + 2 * size + slot]
-            out[at + 3 * size + position] = state[at + 3 * size + slot] - rows
-            out[at + 4 * size + position] = state[at + 4 * size + slot] - tick
-            out[at + 5 * size + position] = state[at + 5 * size + slot]
+            slot, place = at + state[at + position], at + position
+            out[place + NUMBER * size] = state[slot + NUMBER * size] - numbers
+            out[place + BANK * size] = state[slot + BANK * size]
+            out[place + ROW * size] = state[slot + ROW * size] - rows
+            out[place + ARRIVAL * size] = state[slot + ARRIVAL * size] - start
+            out[place + LINE * size] = state[slot + LINE * size] - lines
+            out[place + SEEN * size] = state[slot + SEEN * size]
     _rank_arrivals(config, out)
 
 
 @_compiled
+def _canonical_windows(config, state, out, start):  # type: ignore[no-untyped-def]
+    """Commands in windows, as seen from `start`; those too long ago are all alike."""
+    for window in range(config[N_WINDOWS]):
+        at = config[WINDOWS] + window * (N_WINDOW_FIELDS + 2 * config[N_COMMANDS])
+        first = config[AT_RINGS] + config[at + WINDOW_RING]
+        n_objects = config[N_BANKS] // config[at + WINDOW_BANKS]
+        for place in range(first, first + n_objects * config[at + WINDOW_LENGTH]):
+            out[place] = max(state[place] - start, -config[at + WINDOW_LATENCY])
+
+
+@_compiled
 def _rank_arrivals(config, out):  # type: ignore[no-untyped-def]
-    """Replaces arrival times by their order, ..., -2, -1; those of this very tick stay 0.
+    """Replaces arrival times by their order, ..., -2, -1; those of this very tick stay.
 
     Only the order of arrivals matters, and requests are numbered in the order of arrival.
     """
     n_banks = config[N_BANKS]
-    level, below = 0, 0
+    level, below = 0, out[TICK]
     while True:
         latest = NEVER
         for at, waiting in (
-            (config[AT_ACTIVE] + 3 * n_banks, out[N_ACTIVE]),
-            (config[AT_READS] + 4 * config[READ_QUEUE], out[N_READS]),
-            (config[AT_WRITES] + 4 * config[WRITE_QUEUE], out[N_WRITES]),
+            (config[AT_ACTIVE] + A_ARRIVAL * n_banks, out[N_ACTIVE]),
+            (config[AT_READS] + ARRIVAL * config[READ_QUEUE], out[N_READS]),
+            (config[AT_WRITES] + ARRIVAL * config[WRITE_QUEUE], out[N_WRITES]),
         ):
             for position in range(waiting):
                 arrival = out[at + position]
@@ -657,14 +912,14 @@ def _rank_arrivals(config, out):  # type: ignore[no-untyped-def]
             return
         level -= 1
         for at, waiting in (
-            (config[AT_ACTIVE] + 3 * n_banks, out[N_ACTIVE]),
-            (config[AT_READS] + 4 * config[READ_QUEUE], out[N_READS]),
-            (config[AT_WRITES] + 4 * config[WRITE_QUEUE], out[N_WRITES]),
+            (config[AT_ACTIVE] + A_ARRIVAL * n_banks, out[N_ACTIVE]),
+            (config[AT_READS] + ARRIVAL * config[READ_QUEUE], out[N_READS]),
+            (config[AT_WRITES] + ARRIVAL * config[WRITE_QUEUE], out[N_WRITES]),
         ):
             for position in range(waiting):
                 if out[at + position] == latest:
                     out[at + position] = level
-        below = level
+        below = latest
 
 
 NO_LOG: Final[Ints] = np.zeros((0, 5), dtype=np.int64)
@@ -692,7 +947,7 @@ def run(
     state = tables.start(first_refresh)
     if charge_precharge:
         tables.charge_precharge(state, log)
-    outcome = advance(*tables.arguments, state, -1, n_requests, done, 0, log)
+    outcome = advance(tables.config, tables.pattern, state, -1, n_requests, done, 0, log)
     if outcome == STUCK:
         raise Deadlock("dram", f"no command can be issued after tick {state[TICK]}")
     names = [command.name for command in tables.device.commands]

@@ -1,7 +1,8 @@
 """The controller as its rules are told: the definition that the fast kernel must reproduce.
 
-Tick by tick, one command per tick at most. First come first served among what the timing allows
-(FR-FCFS by readiness: a row hit has no preference of its own), open rows, all-bank refresh.
+Tick by tick, one command per command bus and tick at most. First come first served among what the
+timing allows (FR-FCFS by readiness: a row hit has no preference of its own), open rows, all-bank
+refresh.
 """
 
 from collections import deque
@@ -48,7 +49,8 @@ class Timing:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._depth = {command.name: command.depth for command in device.commands}
+        self._command = {command.name: command for command in device.commands}
+        self._free = [0] * device.n_buses
         self._rules = {
             command.name: [
                 (number, rule)
@@ -68,7 +70,7 @@ class Timing:
         self._issued: dict[tuple[int, int], deque[int]] = {}
 
     def earliest(self, command: str, bank: int) -> int | None:
-        """The first tick at which no rule forbids a command; None if none ever did."""
+        """The first tick at which no wait is left for a command; None if there never was one."""
         path = self._device.paths[bank]
         waits = []
         for number, rule in self._rules[command]:
@@ -79,12 +81,17 @@ class Timing:
         return max(waits, default=None)
 
     def ready(self, command: str, bank: int, tick: int) -> bool:
-        """Whether a command may be issued in a tick."""
+        """Whether a command may be issued in a tick: its bus is free, no wait is left."""
+        own = self._command[command]
+        if tick < self._free[own.bus] or (own.rising and tick % 2 == 0):
+            return False
         earliest = self.earliest(command, bank)
         return earliest is None or tick >= earliest
 
     def issue(self, command: str, bank: int, tick: int) -> None:
-        """Starts every wait that a command causes."""
+        """Occupies the bus and starts every wait that a command causes."""
+        own = self._command[command]
+        self._free[own.bus] = tick + own.ticks
         for number, rule in self._starts[command]:
             key = number, self._device.paths[bank][rule.depth]
             self._issued.setdefault(key, deque(maxlen=rule.window)).append(tick)
@@ -110,6 +117,14 @@ class Request:
     where: Location
     arrival: int
     classified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _HalfOpen:
+    """An activation whose second command is still to come."""
+
+    where: Location
+    deadline: int
 
 
 @dataclass(slots=True)
@@ -142,6 +157,10 @@ class Controller:
         self._RD, self._WR = device.named("read"), device.named("write")
         self._REF = device.named("refresh")
         self._PREall = device.named("precharge", device.refresh_depth)
+        self._bus = {command.name: command.bus for command in device.commands}
+        self._half_open: _HalfOpen | None = None
+        self._synced: tuple[Request, list[Request]] | None = None
+        self._clock_stops = [0] * device.n_objects(max(device.data_clock_depth, 0))
         self._tally = _Tally()
         self._log: list[Issued] = []
         self.completed: dict[int, int] = {}
@@ -170,18 +189,39 @@ class Controller:
         return True
 
     def step(self) -> None:
-        """One tick: complete, notice refreshes, issue at most one command."""
+        """One tick: complete, notice refreshes, issue at most one command per bus."""
         self.tick += 1
         self._complete()
         if self.device.refresh_interval and self.tick == self._next_refresh:
             self._priority.extend(range(self.device.n_objects(self.device.refresh_depth)))
             self._next_refresh += self.device.refresh_interval
-        if self._serve(self._active):
+        for bus in range(self.device.n_buses):
+            if not self._urgent():
+                self._use(bus)
+
+    def _urgent(self) -> bool:
+        """What admits nothing else: a request whose data clock was started, an overdue ACT2."""
+        if self._synced is not None:
+            request, queue = self._synced
+            if self._is_ready(request):
+                self._advance(request, queue)
+                self._synced = None
+            return True
+        if self._half_open is not None and self.tick >= self._half_open.deadline:
+            self._finish_activation()
+            return True
+        return False
+
+    def _use(self, bus: int) -> None:
+        """The next command of a bus: active requests, refreshes, waiting requests, in this order.
+
+        A waiting refresh lets no other request start.
+        """
+        if self._serve(self._active, bus):
             return
-        if self._priority:
-            self._refresh()
-        else:
-            self._serve(self._queue_of_mode())
+        done = self._refresh(bus) if self._priority else self._serve(self._queue_of_mode(), bus)
+        if not done and self._half_open is not None:
+            self._finish_activation()
 
     def result(self) -> Run:
         """What has happened so far."""
@@ -206,21 +246,73 @@ class Controller:
             self._write_mode = False
         return self._writes if self._write_mode else self._reads
 
-    def _serve(self, queue: list[Request]) -> bool:
-        """Issues the next command of the first arrived of the ready requests."""
-        ready = [request for request in queue if self._is_ready(request)]
+    def _serve(self, queue: list[Request], bus: int) -> bool:
+        """Issues the next command of the first arrived of a queue's requests ready on a bus."""
+        ready = [
+            request
+            for request in queue
+            if self._bus[self._next_command(request)] == bus and self._is_ready(request)
+        ]
+        ready = [request for request in ready if self._may_close(request, queue)]
         if not ready:
             return False
         request = min(ready, key=lambda request: request.arrival)
+        if not self._start_data_clock(request, queue):
+            self._advance(request, queue)
+        return True
+
+    def _advance(self, request: Request, queue: list[Request]) -> None:
+        """Issues the next command of a request."""
         command = self._next_command(request)
         self._classify(request, command)
         self._send(command, request.where.bank, request.where.row, request.where.column)
         if command == self._ACT:
             queue.remove(request)
             self._active.append(request)
+            if self.device.activate_within:
+                deadline = self.tick + self.device.activate_within
+                self._half_open = _HalfOpen(request.where, deadline)
         elif command in (self._RD, self._WR):
             queue.remove(request)
             self._retire(request)
+
+    def _may_close(self, request: Request, queue: list[Request]) -> bool:
+        """Whether a row may be closed for a request, although others of its queue may hit it."""
+        if not self.device.keep_hits or self._next_command(request) != self._PRE:
+            return True
+        return not any(
+            other.where.bank == request.where.bank
+            and other.where.row == self._open[request.where.bank]
+            and other.arrival <= request.arrival
+            for other in queue
+        )
+
+    def _finish_activation(self) -> None:
+        """Sends the second half of an activation."""
+        assert self._half_open is not None
+        where = self._half_open.where
+        command = self.device.named("activate-again")
+        if self.timing.ready(command, where.bank, self.tick):
+            self._send(command, where.bank, where.row, where.column)
+            self._half_open = None
+
+    def _start_data_clock(self, request: Request, queue: list[Request]) -> bool:
+        """Starts the data clock instead of the read or write that needs it, if it has stopped.
+
+        If an ACT2 would be overdue in the next tick, it goes out instead.
+        """
+        command, depth = self._next_command(request), self.device.data_clock_depth
+        if command not in (self._RD, self._WR) or depth < 0:
+            return False
+        own = self.device.paths[request.where.bank][depth]
+        if self.tick < self._clock_stops[own]:
+            return False
+        if self._half_open is not None and self._half_open.deadline <= self.tick + 1:
+            self._finish_activation()
+            return True
+        sync = self.device.named("sync-write" if request.is_write else "sync-read")
+        self._send(sync, request.where.bank, request.where.row, request.where.column)
+        self._synced = request, queue
         return True
 
     def _next_command(self, request: Request) -> str:
@@ -232,23 +324,29 @@ class Controller:
         return self._WR if request.is_write else self._RD
 
     def _is_ready(self, request: Request) -> bool:
-        command = self._next_command(request)
-        if command == self._PRE and any(a.where.bank == request.where.bank for a in self._active):
+        command, bank = self._next_command(request), request.where.bank
+        if command == self._PRE and any(active.where.bank == bank for active in self._active):
+            return False
+        if self._half_open is not None and (
+            command == self._ACT
+            or (command in (self._RD, self._WR) and self._half_open.where.bank == bank)
+        ):
             return False
         return self.timing.ready(command, request.where.bank, self.tick)
 
-    def _refresh(self) -> None:
+    def _refresh(self, bus: int) -> bool:
         """Sends the waiting refresh, or the precharge it needs, once nothing is in its way."""
         scope = self.device.banks_in(self.device.refresh_depth, self._priority[0])
         if any(request.where.bank in scope for request in self._active):
-            return
+            return False
         is_open = any(self._open[bank] is not None for bank in scope)
         command = self._PREall if is_open else self._REF
-        if not self.timing.ready(command, scope[0], self.tick):
-            return
+        if self._bus[command] != bus or not self.timing.ready(command, scope[0], self.tick):
+            return False
         self._send(command, scope[0])
         if command == self._REF:
             self._priority.popleft()
+        return True
 
     def _send(
         self, command: str, bank: int, row: int = -1, column: int = -1, tick: int | None = None
@@ -279,6 +377,12 @@ class Controller:
             self._tally.hits += 1
 
     def _retire(self, request: Request) -> None:
+        """Completes a request whose read or write goes out now; keeps its data clock running."""
+        depth = self.device.data_clock_depth
+        if depth >= 0:
+            own = self.device.paths[request.where.bank][depth]
+            runs = self.device.after_write if request.is_write else self.device.after_read
+            self._clock_stops[own] = max(self._clock_stops[own], self.tick + runs)
         if request.is_write:
             self.completed[request.number] = self.tick
         else:

@@ -19,7 +19,11 @@ from ndpsim.units import cycles_from_ps, parse_quantity
 CLOCK = "clock"
 """The symbol of one clock cycle, for the constants of a standard's formulas."""
 
-Action = Literal["activate", "precharge", "read", "write", "refresh"]
+Action = Literal[
+    "activate", "activate-again", "precharge", "read", "write", "refresh", "sync-read", "sync-write"
+]
+"""What a command does. `activate-again` is the second half of an activation that takes two
+commands; `sync-...` starts the data clock before a read or write."""
 
 
 def _one_at_least(terms: dict[str, int]) -> dict[str, int]:
@@ -31,8 +35,8 @@ def _one_at_least(terms: dict[str, int]) -> dict[str, int]:
 def _a_duration(value: int | str) -> int | str:
     if isinstance(value, str):
         parse_quantity(value, "time")
-    elif value <= 0:
-        raise ValueError("expected a whole number of cycles, more than zero")
+    elif value < 0:
+        raise ValueError("expected a whole number of cycles, zero or more")
     return value
 
 
@@ -45,10 +49,10 @@ Duration = Annotated[int | str, AfterValidator(_a_duration)]
 def latency_cycles(terms: Mapping[str, int], cycles: Mapping[str, int]) -> int:
     """The sum that a latency stands for.
 
-    >>> latency_cycles({"nCL": 1, "nCWL": -1, "clock": 2}, {"nCL": 24, "nCWL": 20})
+    >>> latency_cycles({"nCL": 1, "nCWL": -1, "clock": 2}, {"nCL": 24, "nCWL": 20, "clock": 1})
     6
     """
-    return sum(factor * (1 if name == CLOCK else cycles[name]) for name, factor in terms.items())
+    return sum(factor * cycles[name] for name, factor in terms.items())
 
 
 class CommandSpec(Spec):
@@ -60,6 +64,23 @@ class CommandSpec(Spec):
     """What it does to the banks in its scope."""
     scope: str
     """The level it addresses: a bank's command or a whole rank's."""
+    bus: str = "command"
+    """The command bus it is sent on; one command per bus and tick."""
+    ticks: Count = 1
+    """How long it occupies that bus. Waits count from its last tick; its own tick is the first."""
+    rising: bool = False
+    """Sent at the rising edge only, where a tick is half a clock."""
+
+
+class DataClockSpec(Spec):
+    """A data clock that stops when it is not used, and is started by a command (LPDDR5's WCK)."""
+
+    level: str
+    """The level whose objects have one each."""
+    after_read: Latency
+    """How long it runs on after a read command ..."""
+    after_write: Latency
+    """... and after a write command."""
 
 
 class ConstraintSpec(Spec):
@@ -98,6 +119,12 @@ class StandardSpec(Spec):
     """Cycles the data bus is busy per column command."""
     refresh_interval: Latency
     """Cycles between two refreshes of the same object."""
+    ticks_per_clock: Count = 1
+    """Ticks of the controller per clock: 2 where commands are sent at both edges."""
+    activate_within: Latency | None = None
+    """At the latest so long after the first half of an activation comes the second."""
+    data_clock: DataClockSpec | None = None
+    """The data clock, if it must be started by commands."""
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -118,6 +145,7 @@ class StandardSpec(Spec):
             if rule.sibling and (rule.level == "channel" or rule.window != 1):
                 raise ValueError(f"{where}: siblings need a level below the channel and no window")
         self._check_roles()
+        self._check_extras(objects)
         self._check_refresh_delays()
         return self
 
@@ -134,6 +162,28 @@ class StandardSpec(Spec):
                     f"commands: expected exactly one that does '{action}' to a {scope}"
                 )
 
+    def _check_extras(self, objects: tuple[str, ...]) -> None:
+        """Commands of features, exactly where the features are."""
+        features = {
+            "activate-again": self.activate_within is not None,
+            "sync-read": self.data_clock is not None,
+            "sync-write": self.data_clock is not None,
+        }
+        for action, wanted in features.items():
+            if sum(command.action == action for command in self.commands) != wanted:
+                field = "activate_within" if action == "activate-again" else "data_clock"
+                raise ValueError(f"commands: one that does '{action}' and '{field}' go together")
+        if self.data_clock is not None:
+            _known(self.data_clock.level, objects, "data_clock: level")
+        buses = {command.bus for command in self.commands}
+        columns = {c.bus for c in self.commands if c.action in ("read", "write")}
+        if len(buses) > 2 or len(columns) != 1:
+            raise ValueError("commands: expected reads and writes on one bus, at most one more bus")
+        if len(buses) == 2 and any(features.values()):
+            raise ValueError("commands: two buses go with neither a data clock nor two activations")
+        if self.ticks_per_clock > 2:
+            raise ValueError(f"ticks_per_clock: expected 1 or 2, got {self.ticks_per_clock}")
+
     def _check_refresh_delays(self) -> None:
         """Without one, a refresh would take no time."""
         action = {command.name: command.action for command in self.commands}
@@ -146,7 +196,10 @@ class StandardSpec(Spec):
 
     def symbols(self) -> set[str]:
         """Every timing symbol the standard's rules use."""
-        sums = (self.read_latency, self.burst, self.refresh_interval)
+        sums = [self.read_latency, self.burst, self.refresh_interval]
+        sums += [self.activate_within] if self.activate_within else []
+        if self.data_clock:
+            sums += [self.data_clock.after_read, self.data_clock.after_write]
         used = chain(*sums, *(rule.latency for rule in self.constraints))
         return set(used) - {CLOCK}
 
@@ -182,8 +235,9 @@ class ControllerSpec(Spec):
     """Writes are served once more than this share of their queue is taken ..."""
     write_low_frac: PositiveFrac = 0.2
     """... until less than this share is, if reads wait."""
-    scheduler: Literal["FRFCFS"] = "FRFCFS"
-    """First ready, first come, first served; a row hit is not preferred to other ready commands."""
+    scheduler: Literal["FRFCFS", "FRFCFSRowHit"] = "FRFCFS"
+    """First ready, first come, first served: a row hit is not preferred to other ready commands.
+    `FRFCFSRowHit` keeps a row open while an older request of the queue hits it."""
     row_policy: Literal["open"] = "open"
     """A row stays open until another one of its bank is asked for."""
     refresh: Literal["all-bank", "none"] = "all-bank"
@@ -247,7 +301,7 @@ class DramSpec(Spec):
         cycles = self.cycles()
         for symbol in sorted(used - set(cycles)):
             raise ValueError(f"timing: {symbol} (or t{symbol[1:]}) is missing")
-        self._check_refresh(cycles)
+        self._check_refresh(self.ticks())
 
     def _check_refresh(self, cycles: dict[str, int]) -> None:
         """A bank must get a turn between two refreshes, or nothing would ever be read."""
@@ -276,6 +330,11 @@ class DramSpec(Spec):
             )
             for symbol, value in self.timing.items()
         }
+
+    def ticks(self) -> dict[str, int]:
+        """Symbol -> ticks of the controller, `CLOCK` included."""
+        per_clock = self.standard.ticks_per_clock
+        return {name: n * per_clock for name, n in (self.cycles() | {CLOCK: 1}).items()}
 
     def mapping(self) -> AddressMapping:
         """The address mapping, fitted to the organisation."""

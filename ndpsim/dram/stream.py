@@ -69,7 +69,7 @@ def stream_marks(
         The stream is empty or longer than the mapping's regular run, or a mark lies outside it.
     """
     table = memo(stream_table, dram)
-    size, hz = dram.transaction_bytes, dram.clock
+    size, hz = dram.transaction_bytes, table.device.clock_hz
     n_lines = _checked_lines(table, stream, size, marks)
     wanted = sorted({*marks, stream.n_bytes} - {0})
     first_refresh = _first_refresh(table.device, stream)

@@ -5,11 +5,16 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ndpsim.dram import DramSpec
-from ndpsim.spec import load_preset
+from ndpsim.spec import load_preset, preset_names
+
+STANDARDS = {
+    load_preset("dram", name, DramSpec).standard.family: name for name in preset_names("dram")
+}
+"""Family -> one of its parts."""
 
 
-def ddr4(
-    name: str = "ddr4-8gb-x8-3200aa",
+def part(
+    name: str,
     *,
     counts: dict[str, int] | None = None,
     timing: dict[str, int] | None = None,
@@ -17,55 +22,62 @@ def ddr4(
     **controller: Any,
 ) -> DramSpec:
     """A shipped part with differences."""
-    part = load_preset("dram", name, DramSpec)
-    plain = part.model_dump(mode="json")
+    plain = load_preset("dram", name, DramSpec).model_dump(mode="json")
     plain["organisation"]["counts"] |= counts or {}
     plain["timing"] |= timing or {}
     plain["controller"] |= controller
-    plain["mapper"] = mapper or part.mapper
+    plain["mapper"] = mapper or plain["mapper"]
     return DramSpec.model_validate(plain)
 
 
-MAPPERS = ("RoBaRaCoCh", "ChRaBaRoCo", "MOP4CLXOR", "streaming", "ro ba co bg ra co:1")
-SYMBOLS = [
-    "nBL",
-    "nCL",
-    "nCWL",
-    "nRCD",
-    "nRP",
-    "nRAS",
-    "nRC",
-    "nRTP",
-    "nWR",
-    "nCCD_S",
-    "nCCD_L",
-    "nRRD_S",
-    "nRRD_L",
-    "nFAW",
-    "nWTR_S",
-    "nWTR_L",
-    "nCS",
-]
+def ddr4(name: str = "ddr4-8gb-x8-3200aa", **changes: Any) -> DramSpec:
+    """A DDR4 part with differences."""
+    return part(name, **changes)
+
+
+MAPPERS = ("RoBaRaCoCh", "ChRaBaRoCo", "MOP4CLXOR", "streaming", "ro ba co *")
+
+LEAST_ROW_BYTES = 2
+"""Transactions of a row of a random part."""
+
+
+def power(least: int, most: int) -> st.SearchStrategy[int]:
+    return st.integers(least, most).map(lambda bits: 1 << bits)
 
 
 @st.composite
-def random_parts(draw: st.DrawFn) -> DramSpec:
+def random_parts(draw: st.DrawFn, families: tuple[str, ...] = tuple(STANDARDS)) -> DramSpec:
     """Small organisations with unrelated timings, queues and refresh rates."""
-    power = lambda top: st.integers(0, top).map(lambda bits: 1 << bits)  # noqa: E731
-    counts = {
-        "rank": draw(power(1)),
-        "bankgroup": draw(power(2)),
-        "bank": draw(st.sampled_from((2, 4))),
-        "row": draw(st.sampled_from((4, 16))),
-        "column": draw(st.sampled_from((16, 64))),
+    name = STANDARDS[draw(st.sampled_from(families))]
+    shipped = load_preset("dram", name, DramSpec)
+    levels = shipped.standard.levels[1:]
+    counts = {level: draw(power(0, 2)) for level in levels[:-2]}
+    counts |= {"bank": draw(power(1, 2)), "row": draw(st.sampled_from((4, 16)))}
+    counts["column"] = shipped.organisation.burst_length * draw(power(1, 3))
+    for level in ("rank", "pseudochannel", "sid"):
+        if level in counts:
+            counts[level] = draw(power(0, 1))
+    timing = {
+        symbol: draw(st.integers(1, 24))
+        for symbol in sorted(shipped.standard.symbols())
+        if not symbol.startswith(("nRFC", "nREFI"))
     }
-    timing = {symbol: draw(st.integers(1, 24)) for symbol in SYMBOLS}
-    timing |= {"nRFC": draw(st.integers(1, 80)), "nREFI": draw(st.integers(100, 700))}
-    return ddr4(
+    for symbol in sorted(shipped.standard.symbols()):
+        if symbol.startswith("nRFC"):
+            timing[symbol] = draw(st.integers(1, 80))
+        elif symbol == "nREFI":
+            timing[symbol] = draw(st.integers(100, 700))
+    mapper = draw(st.sampled_from(MAPPERS))
+    if mapper.endswith("*"):
+        short = {"pseudochannel": "pc", "rank": "ra", "sid": "sid", "bankgroup": "bg"}
+        mapper = " ".join(["ro ba co", *(short[level] for level in levels[:-3]), "co:1"])
+    return part(
+        name,
         counts=counts,
         timing=timing,
-        mapper=draw(st.sampled_from(MAPPERS)),
+        mapper=mapper,
         refresh=draw(st.sampled_from(("all-bank", "none"))),
+        scheduler=draw(st.sampled_from(("FRFCFS", "FRFCFSRowHit"))),
         read_queue=draw(st.integers(1, 12)),
         write_queue=draw(st.integers(1, 12)),
         write_high_frac=draw(st.sampled_from((0.5, 0.8, 1.0))),

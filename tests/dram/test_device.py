@@ -113,7 +113,7 @@ def _changed(**changes: Any) -> DramSpec:
         ({"timing__tRP": "15 ns"}, "timing.tRP: given in cycles as well"),
         ({"timing__nRP": None, "timing__tRP": 15}, "'t' symbols a time"),
         ({"timing__nRP": "15 ns"}, "'n' symbols take cycles"),
-        ({"timing__nRP": 0}, "more than zero"),
+        ({"timing__nRP": -1}, "zero or more"),
         ({"organisation__counts__bank": 3}, "bank: expected a power of two, got 3"),
         ({"organisation__counts__vault": 2}, "'vault' is unknown"),
         ({"organisation__counts__rank": None}, "missing level 'rank'"),

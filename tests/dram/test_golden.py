@@ -1,93 +1,65 @@
-import csv
-
 import pytest
 
-from ndpsim.dram import DramSpec, Run, kernel, reference, resolve
+from ndpsim.dram import kernel, reference
+from ndpsim.validation.dram import FIGURES, figures_of, part_of_row, requests_of_row, validate_dram
 from tests.dram import golden
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason=golden.REASON)
 
-FIGURES = ("cycles", "row_hits", "row_misses", "row_conflicts", "n_refresh")
-MOST_REQUESTS = 40_000
-"""Of a case that is tested; the longer ones repeat these."""
+MOST_REQUESTS = 4200
+"""Of a case that is always tested; the longer ones repeat these."""
 
 
-def _case(row: dict[str, str]) -> str:
-    names = ("timing_preset", "ranks", "mapper", "refresh", "pattern", "n_requests")
-    return "-".join(row[name] for name in names)
+def _case(row):
+    names = ("timing_preset", "ranks", "mapper", "refresh", "read_q", "pattern", "n_requests")
+    return "-".join(row[name] for name in names if row.get(name))
 
 
-def _requests(row: dict[str, str], part: DramSpec) -> list[tuple[int, bool]]:
-    return golden.pattern(row["pattern"], row.get("seed"), int(row["n_requests"]), part)
+def _figures(run):
+    return run.cycles, *figures_of(run).values()
 
 
-def _figures(run: Run) -> tuple[int, ...]:
-    refreshes = run.counts.get("REFab", 0)
-    return run.cycles, run.row_hits, run.row_misses, run.row_conflicts, refreshes
+def _expected(row):
+    return int(row["cycles"]), *(int(row[name]) for name in FIGURES)
 
 
-def _expected(row: dict[str, str]) -> tuple[int, ...]:
-    return tuple(int(row[name]) for name in FIGURES)
+@pytest.fixture(scope="module")
+def folder():
+    return golden.tables()
 
 
-@pytest.mark.parametrize("row", golden.rows("ramulator2_micro.csv"), ids=_case)
-def test_reference_matches_micro_cases(row):
-    part = golden.part(row)
-    assert _figures(reference.run(part, _requests(row, part))) == _expected(row)
+@pytest.mark.parametrize("row", golden.rows("ramulator2_micro", most_requests=16), ids=_case)
+def test_reference_matches_micro_cases(row, folder):
+    part = part_of_row(folder, row)
+    requests = requests_of_row(part, row).tolist()
+    assert _figures(reference.run(part, requests)) == _expected(row)
 
 
 @pytest.mark.parametrize(
     "row",
-    [
-        row
-        for name in ("micro", "main", "sensitivity")
-        for row in golden.rows(f"ramulator2_{name}.csv")
-        if int(row["n_requests"]) <= MOST_REQUESTS
-    ],
+    golden.rows(
+        "ramulator2_micro", "ramulator2_main", "ramulator2_sensitivity", most_requests=MOST_REQUESTS
+    ),
     ids=_case,
 )
-def test_kernel_matches_every_table(row, jit):
-    part = golden.part(row)
-    assert _figures(kernel.run(part, _requests(row, part))) == _expected(row)
+def test_kernel_matches_every_table(row, folder, jit):
+    part = part_of_row(folder, row)
+    assert _figures(kernel.run(part, requests_of_row(part, row))) == _expected(row)
 
 
-def _logs() -> dict[str, list[tuple[object, ...]]]:
-    places = ("rank_or_sid", "bankgroup", "bank", "row", "column")
-    logs: dict[str, list[tuple[object, ...]]] = {}
-    with (golden.FOLDER / "ramulator2_command_traces.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            if not row["case"].startswith("DDR4"):
-                continue
-            entry = (int(row["clock"]), row["command"], *(int(row[name]) for name in places))
-            logs.setdefault(row["case"], []).append(entry)
-    return logs
-
-
-@pytest.fixture(scope="module")
-def logs():
-    return _logs()
-
-
-@pytest.mark.parametrize(
-    "row", golden.rows("ramulator2_command_trace_index.csv"), ids=lambda row: row["case"]
-)
-def test_reference_issues_the_same_commands(row, logs):
-    part = golden.part(row)
-    device = resolve(part)
-    run = reference.run(part, _requests(row, part))
-    ours = [
-        (
-            issued.tick,
-            issued.command,
-            *(
-                index % count
-                for index, count in zip(
-                    device.paths[issued.bank][1:], device.counts[1:], strict=True
-                )
-            ),
-            issued.row,
-            issued.column,
-        )
-        for issued in run.log
+def test_command_traces_are_the_same(folder, jit):
+    cases = [
+        case for case in validate_dram(str(golden.FOLDER), sets=("ramulator2_command_traces",))
     ]
-    assert ours == logs[row["case"]]
+    assert len(cases) >= 66
+    assert [case for case in cases if not case.exact] == []
+
+
+@pytest.mark.slow
+def test_every_case_of_the_reference_simulator_is_exact(jit):
+    cases = validate_dram(str(golden.FOLDER))
+    of_ramulator = [case for case in cases if case.set.startswith(("ramulator2", "pattern"))]
+    assert [case for case in of_ramulator if not case.exact] == []
+    assert [case for case in cases if case.got is None] == []
+    judged = [case.within for case in cases if case.within is not None]
+    assert sum(judged) / len(judged) > 0.9

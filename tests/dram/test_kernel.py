@@ -1,8 +1,9 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndpsim.dram import DramSpec, check_log, kernel, reference, resolve
-from tests.dram.parts import ddr4, random_parts
+from tests.dram.parts import STANDARDS, ddr4, random_parts
 
 
 def _pattern(draw: st.DrawFn, part: DramSpec, n_requests: int) -> list[tuple[int, bool]]:
@@ -24,17 +25,18 @@ def _pattern(draw: st.DrawFn, part: DramSpec, n_requests: int) -> list[tuple[int
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[DramSpec, list[tuple[int, bool]], int | None, bool]:
-    part = draw(random_parts())
+def cases(draw: st.DrawFn, family: str) -> tuple[DramSpec, list[tuple[int, bool]], int | None, bool]:
+    part = draw(random_parts((family,)))
     requests = _pattern(draw, part, draw(st.integers(1, 60)))
     first_refresh = draw(st.none() | st.integers(1, 100))
     return part, requests, first_refresh, draw(st.booleans())
 
 
-@settings(max_examples=60, deadline=None)
-@given(cases())
-def test_kernel_issues_the_reference_commands_and_they_are_legal(case):
-    part, requests, first_refresh, charged = case
+@pytest.mark.parametrize("family", STANDARDS)
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_kernel_issues_the_reference_commands_and_they_are_legal(family, data):
+    part, requests, first_refresh, charged = data.draw(cases(family))
     options = {"first_refresh": first_refresh, "charge_precharge": charged}
     expected = reference.run(part, requests, **options)
     got = kernel.run(part, requests, max_log=10_000, **options)

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from ndpsim.dram import DramSpec
 from ndpsim.dram.mapping import fit_mapping
-from tests.dram.parts import MAPPERS, ddr4, random_parts
+from tests.dram.parts import ddr4, random_parts
+
+MAPPERS = ("RoBaRaCoCh", "ChRaBaRoCo", "MOP4CLXOR", "streaming", "ro ba co bg ra co:1")
 
 SIZES = {"rank": 2, "bankgroup": 4, "bank": 2, "row": 8, "column": 16}
 
