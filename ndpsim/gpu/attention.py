@@ -63,9 +63,9 @@ def _prefill_s(gpu: GpuSpec, sm_flop: float, attention: Attention, resident_byte
 
 
 def _score_s(gpu: GpuSpec, sm_flop: float, attention: Attention) -> float:
-    """One SM's time per query-key pair: two products and, between them, an exponential."""
+    """One SM's time per query-key pair: two products and what shows of the exponential between."""
     product = 2 * (attention.head_dim_qk + attention.head_dim_v) / (sm_flop * gpu.attention_frac)
-    return (product + 1 / gpu.exp_ops) / gpu.clock
+    return (product + gpu.softmax_frac / gpu.exp_ops) / gpu.clock
 
 
 def decode_s(

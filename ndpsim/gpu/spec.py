@@ -93,7 +93,9 @@ class GpuSpec(Spec):
     grouped_helpers: CountOrZero
     """Small kernels per grouped one, which route, sort and zero."""
     attention_frac: PositiveFrac
-    """Share of that rate inside fused attention, where softmax sits between two products."""
+    """Share of that rate that the two products of fused attention reach."""
+    softmax_frac: PositiveFrac
+    """Share of softmax's exponentials that fused attention does not hide behind its products."""
     attention_rows: Count
     """Query rows of a CTA in prefill attention."""
     decode_rows: Count

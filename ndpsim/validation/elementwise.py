@@ -37,6 +37,13 @@ SHAPES: Final = {
     "Qwen3-8B": Shape(4096, 12288, 32, 8, 128, 151936),
     "Qwen2.5-7B": Shape(3584, 18944, 28, 4, 128, 152064),
     "phi-2": Shape(2560, 10240, 32, 32, 80, 51200),
+    "internlm-20b": Shape(5120, 13824, 40, 40, 128, 103168),
+    "Llama-3.2-1B": Shape(2048, 8192, 32, 8, 64, 128256),
+    "Llama-3.2-3B": Shape(3072, 8192, 24, 8, 128, 128256),
+    "Mixtral-8x22B-v0.1": Shape(6144, 16384, 48, 8, 128, 32768),
+    "Qwen2.5-32B": Shape(5120, 27648, 40, 8, 128, 152064),
+    "Qwen3-4B": Shape(2560, 9728, 32, 8, 128, 151936),
+    "Qwen3-14B": Shape(5120, 17408, 40, 8, 128, 151936),
     "Qwen-72B": Shape(8192, 24576, 64, 64, 128, 151936),
 }
 """From the models' config.json on Hugging Face."""
@@ -89,7 +96,7 @@ def _pass(n: int, read: float, written: float, flop: int = 2) -> Elementwise:
 
 def _bare(name: str, m: int, n: int, wide: Format) -> Kernels:
     """One row-wise kernel of PyTorch, read once and written once."""
-    if name not in ("softmax", "layernorm"):
+    if name not in ("softmax", "layernorm", "rmsnorm", "gelu", "silu"):
         raise ConfigError("layer", f"no kernels known for '{name}'")
     return (_pass(m * n, wide.bits / 8, wide.bits / 8, 5),)
 
