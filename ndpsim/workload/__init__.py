@@ -1,5 +1,6 @@
 """Work to be done: model dimensions, operators, number formats and routing traces."""
 
+from ndpsim.workload.grouped import GroupedOperators, grouped_operators, quantize_operator
 from ndpsim.workload.huggingface import read_huggingface_config
 from ndpsim.workload.layers import (
     Formats,
@@ -22,7 +23,7 @@ from ndpsim.workload.memory import (
     non_expert_bytes,
     workspace_bytes,
 )
-from ndpsim.workload.operators import Attention, Elementwise, Format, Gemm, Operator
+from ndpsim.workload.operators import Attention, Elementwise, Format, Gemm, GroupedGemm, Operator
 from ndpsim.workload.selection import Extend, Routing, check_geometry, select
 from ndpsim.workload.spec import FormatSpec, GqaSpec, MlaSpec, ModelSpec
 from ndpsim.workload.stats import trace_stats
@@ -38,6 +39,8 @@ __all__ = [
     "Formats",
     "Gemm",
     "GqaSpec",
+    "GroupedGemm",
+    "GroupedOperators",
     "MlaSpec",
     "ModelSpec",
     "Operator",
@@ -56,9 +59,11 @@ __all__ = [
     "expert_flop",
     "expert_operators",
     "expert_slice_bytes",
+    "grouped_operators",
     "head_operators",
     "kv_cache_bytes",
     "non_expert_bytes",
+    "quantize_operator",
     "read_huggingface_config",
     "read_trace",
     "router_operators",
