@@ -18,7 +18,7 @@ class Sampling:
     """How decoded tokens are drawn."""
 
     decode_tokens: int = 512
-    temperature: float = 0.8
+    temperature: float = 1.0
     top_p: float = 0.95
     seed: int = 1
     forbidden: tuple[int, ...] = ()  # token ids never drawn: end of text would end a sequence early
@@ -66,6 +66,16 @@ def capture(model: Any, prompts: np.ndarray, sampling: Sampling) -> Routed:
         layers = tap.layers
     ids, weights = (np.concatenate([part[i] for part in parts], axis=1) for i in (0, 1))
     return Routed(tokens[:, :-1].numpy(), ids, weights, layers, prompt_tokens)
+
+
+def looping(decoded: np.ndarray, window: int = 128, least: int = 16) -> np.ndarray:
+    """Which sequences of (batch, tokens) decoded ids repeat themselves.
+
+    A sequence loops if some window of successive tokens holds fewer than `least` different ones.
+    """
+    starts = range(0, decoded.shape[1] - window + 1, window // 2)
+    distinct = [[len(np.unique(row[s : s + window])) for s in starts] for row in decoded]
+    return np.array([min(counts, default=least) < least for counts in distinct])
 
 
 def trace_of(routed: Routed, model_name: str, n_experts: int, provenance: dict[str, Any]) -> Trace:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from ndpsim.capture.generate import Routed, Sampling, capture, trace_of
+from ndpsim.capture.generate import Routed, Sampling, capture, looping, trace_of
 from ndpsim.capture.shrunk import load_model
 from ndpsim.capture.text import Document, documents
 from ndpsim.workload.stats import loads
@@ -156,7 +156,7 @@ def main() -> None:
     )
     parser.add_argument("directory", type=Path, help="where ndpsim.capture.train left its model")
     parser.add_argument("trace", type=Path, help="Parquet file to write")
-    parser.add_argument("--sequences", type=int, default=16)
+    parser.add_argument("--sequences", type=int, default=10)
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--decode-tokens", type=int, default=Sampling.decode_tokens)
     parser.add_argument("--seed", type=int, default=Sampling.seed)
@@ -171,6 +171,9 @@ def main() -> None:
         decode_tokens=args.decode_tokens, seed=args.seed, forbidden=(model.config.eos_token_id,)
     )
     routed = capture(model, np.array([ids for _, ids in chosen]), sampling)
+    loops = looping(routed.tokens[:, args.prompt_tokens :])
+    if loops.any():
+        raise SystemExit(f"sequences {np.flatnonzero(loops).tolist()} loop; try another --seed")
     routed = replace(routed, weights=rounded(routed.weights))
     for (document, _), tokens in zip(chosen, routed.tokens, strict=True):
         text = tokenizer.decode(tokens[args.prompt_tokens :][:60].tolist())

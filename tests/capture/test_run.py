@@ -11,7 +11,7 @@ pytest.importorskip("transformers", minversion="5", reason=NEEDS)
 pytest.importorskip("tokenizers", reason=NEEDS)
 
 from ndpsim.capture import run, train  # noqa: E402
-from ndpsim.capture.generate import Sampling, capture, trace_of  # noqa: E402
+from ndpsim.capture.generate import Sampling, capture, looping, trace_of  # noqa: E402
 from ndpsim.capture.shrunk import load_model, shrunk_config  # noqa: E402
 from ndpsim.capture.text import Document  # noqa: E402
 from ndpsim.workload.stats import trace_stats  # noqa: E402
@@ -93,3 +93,11 @@ def test_too_few_held_out_documents_are_an_error(trained, texts):
 def test_weights_are_rounded_to_256ths():
     weights = np.array([0.1249, 0.5, 0.0019], np.float16)
     assert run.rounded(weights).tolist() == [32 / 256, 0.5, 0.0]
+
+
+def test_a_sequence_that_repeats_itself_is_found():
+    fresh = np.random.default_rng(0).integers(500, size=512)
+    stuck = fresh.copy()
+    stuck[300:] = [7, 8] * 106
+    assert looping(np.stack([fresh, stuck])).tolist() == [False, True]
+    assert not looping(stuck[None, 300:400]).any(), "too short to tell"
