@@ -181,3 +181,11 @@ def test_crossover_judges_each_expert_alone() -> None:
 def test_what_is_missing_runs_on_the_cpu() -> None:
     slots = (Slot(0, True, 1), Slot(0, False, 2), Slot(0, False, 3))
     assert CpuOnly().plan(FakeStage(slots)) == Plan(gpu=(0,), cpu=(1, 2))
+
+
+def test_monde_relieves_the_home_with_most_experts_among_equals() -> None:
+    slots = (*missing(1, 1), *missing(1, 1, 1, 1, home=1))
+    plan = BandwidthRatio(rounding="round").plan(
+        FakeStage(slots, link_bytes_per_s=1, near_bytes_per_s=2)
+    )
+    assert [slots[i].home for i in plan.gpu] == [1, 1]

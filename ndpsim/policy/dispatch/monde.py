@@ -1,5 +1,6 @@
 """MoNDE's fixed share: split active experts by bandwidth ratio."""
 
+from collections import Counter
 from typing import Literal
 
 from ndpsim.policy.contract import Dispatch, DispatchView, Plan
@@ -13,7 +14,8 @@ class BandwidthRatio(Dispatch):
     """The experts with most tokens go to the GPU, the rest stay near their data.
 
     Of `a` active experts, H = a B_link / (B_link + B_near) are copied to the GPU (MoNDE, arXiv
-    2405.18832, eq. 1-2; as DynaNDE's simulator codes it).
+    2405.18832, eq. 1-2; as DynaNDE's simulator codes it). Among equally many tokens the paper leaves
+    the choice open; here the home with most experts left gives first.
     """
 
     source = "MoNDE, DAC 2024, arXiv 2405.18832"
@@ -28,10 +30,14 @@ class BandwidthRatio(Dispatch):
     def plan(self, view: DispatchView) -> Plan:
         """Top-H by tokens to the GPU, beside experts that are already there."""
         resident = [i for i, slot in enumerate(view.slots) if slot.resident]
-        missing = sorted(
-            (i for i, slot in enumerate(view.slots) if not slot.resident),
-            key=lambda i: -view.slots[i].n_tokens,
-        )
+        missing = [i for i, slot in enumerate(view.slots) if not slot.resident]
+        n_left = Counter(view.slots[i].home for i in missing)
+        rank = {}
+        for i in missing:
+            home = view.slots[i].home
+            rank[i] = n_left[home]
+            n_left[home] -= 1
+        missing.sort(key=lambda i: (-view.slots[i].n_tokens, -rank[i], i))
         n_gpu = self._share(len(missing), view.link_bytes_per_s, view.near_bytes_per_s)
         return Plan(gpu=(*resident, *missing[:n_gpu]), near=tuple(sorted(missing[n_gpu:])))
 
