@@ -23,6 +23,19 @@ BIAS_TARGET: Final = 0.08
 """The median signed error of every operator aims to stay within this."""
 
 
+FITTED_GPUS: Final = ("A100-SXM4-80GB", "H100-SXM-80GB", "B200-SXM", "RTX-PRO-6000-Server")
+"""GPUs whose presets carry constants fitted to their CUDA-graph tables."""
+FITTED_GEMMS: Final = ("V100-PCIE-16GB", "RTX4090")
+"""GPUs of which large products, and for V100 the streaming rate, were fitted."""
+
+
+def is_fitted(case: Case) -> bool:
+    """Whether the case belongs to tables that a preset's constants were fitted to."""
+    if case.timing == "cuda_graph_replay":
+        return case.gpu in FITTED_GPUS
+    return case.set == "gemm" and case.gpu in FITTED_GEMMS
+
+
 def statistics_of(cases: Iterable[Case]) -> dict[str, Any]:
     """Count, median absolute error, bias (median signed error) and 90th percentile."""
     errors = [case.error_frac for case in cases if case.error_frac is not None]
@@ -92,9 +105,16 @@ def summarize(cases: Sequence[Case]) -> dict[str, Any]:
             {"name": name, "target": target, **statistics_of(filter(covers, headline))}
             for name, target, covers in TARGETS
         ],
+        "bias_target": BIAS_TARGET,
         "operators": [
-            {"op": op[0], "bias_target": BIAS_TARGET, **statistics_of(group)}
+            {"op": op[0], **statistics_of(group)}
             for op, group in grouped(headline, lambda c: (c.op,)).items()
+        ],
+        "held_out": [
+            {"op": key[0], "rows": key[1], **statistics_of(group)}
+            for key, group in grouped(
+                headline, lambda c: (c.op, "fitted" if is_fitted(c) else "held out")
+            ).items()
         ],
         "gpus": [
             {"gpu": key[0], "set": key[1], **statistics_of(group)}
