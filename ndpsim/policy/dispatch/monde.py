@@ -14,8 +14,8 @@ class BandwidthRatio(Dispatch):
     """The experts with most tokens go to the GPU, the rest stay near their data.
 
     Of `a` active experts, H = a B_link / (B_link + B_near) are copied to the GPU (MoNDE, arXiv
-    2405.18832, eq. 1-2; as DynaNDE's simulator codes it). Among equally many tokens the paper leaves
-    the choice open; here the home with most experts left gives first.
+    2405.18832, eq. 1-2; as DynaNDE's simulator codes it). Among equally many tokens the paper
+    leaves the choice open; here the home with most experts left gives first.
     """
 
     source = "MoNDE, DAC 2024, arXiv 2405.18832"
