@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ndpsim.errors import ConfigError
 from ndpsim.experiment.result import RunResult
 from ndpsim.experiment.routing import Routing, routing_of
@@ -20,10 +23,12 @@ from ndpsim.system import (
     MEMORY,
     STAGING_BUFFERS,
     Bound,
+    Knowledge,
     Machine,
     MemoryPlan,
     Session,
     audit,
+    known,
     plan_memory,
     unit_names,
 )
@@ -49,8 +54,15 @@ class Room:
     gpu: str
     n_moe_layers: int
     n_experts: int
+    moe_layers: tuple[int, ...]
     d_expert: int
     slice_granularity: int
+    calibrate: Callable[[], NDArray[np.int64]]
+
+    @property
+    def profile(self) -> NDArray[np.int64]:
+        """Calibration counts, for a policy that needs them."""
+        return self.calibrate()
 
 
 def run(
@@ -102,26 +114,30 @@ def run_resolved(
     started = time.perf_counter()
     spec = resolved.spec
     model = spec.model_spec()
-    machine, placement = build_machine(spec, model)
+    routing = routing or routing_of(spec, model)
+    knowledge = routing.knowledge(spec.scheduler)
+    machine, placement = build_machine(spec, model, knowledge)
     workload = spec.workload
     plan = plan_memory(
         machine, placement, workload.batch, workload.prompt_tokens, workload.output_tokens
     )
-    routing = routing or routing_of(spec, model)
-    session = Session(memory, machine, spec.scheduler, placement, plan.expert_capacity)
+    session = Session(memory, machine, spec.scheduler, placement, plan.expert_capacity, knowledge)
     results = serve(session, workload, routing.experts, progress)
     if check:
         audit(machine, session, plan, routing.experts, results)
     bound_ps = None
     if spec.scheduler.exact:
-        bound_ps = _bound(memory, machine, plan, spec, routing).solve_ps(session.gpu_only_ps)
+        n_preloaded = session.residency.n_preloaded
+        bound = _bound(memory, machine, plan, spec, routing)
+        bound_ps = bound.solve_ps(session.gpu_only_ps, n_preloaded)
     finished = Finished(spec, machine, plan, session, results, routing, bound_ps)
     values = resolved.values | {"model": model.model_dump(mode="json")}
+    identity = values | {"scheduler": spec.scheduler.identity()}
     head = {
         "schema": SCHEMA,
         "model": model.name,
         "scheduler": spec.scheduler.name,
-        "config_hash": config_hash(values, routing.digest),
+        "config_hash": config_hash(identity, routing.digest),
         "seed": spec.seed,
     }
     return RunResult(
@@ -135,8 +151,18 @@ def run_resolved(
     )
 
 
-def build_machine(spec: RunSpec, model: ModelSpec) -> tuple[Machine, Placement]:
-    """The machine of a run, with every expert at its home."""
+def build_machine(
+    spec: RunSpec, model: ModelSpec, knowledge: Knowledge | None = None
+) -> tuple[Machine, Placement]:
+    """The machine of a run, with every expert at its home.
+
+    Without `knowledge`, calibration counts are read only if the partition asks for them.
+    """
+
+    def calibrate() -> NDArray[np.int64]:
+        counts = (knowledge or routing_of(spec, model).knowledge(spec.scheduler)).profile
+        return known(counts, "profile")
+
     system = spec.system
     if spec.scheduler.partition.on == "ndp" and system.ndp is None:
         raise ConfigError(
@@ -148,9 +174,11 @@ def build_machine(spec: RunSpec, model: ModelSpec) -> tuple[Machine, Placement]:
         host=MEMORY,
         gpu=GPU,
         n_moe_layers=model.n_moe_layers,
+        moe_layers=model.moe_layers,
         n_experts=model.n_experts,
         d_expert=model.d_expert,
         slice_granularity=system.ndp.unit.slice_granularity if system.ndp else 1,
+        calibrate=calibrate,
     )
     placement = spec.scheduler.partition.place(room)
     return Machine(system, model, spec.formats.formats(), placement.homes), placement
@@ -159,7 +187,8 @@ def build_machine(spec: RunSpec, model: ModelSpec) -> tuple[Machine, Placement]:
 def config_hash(values: Mapping[str, Any], trace_digest: str) -> str:
     """The identity of a run: resolved values, the trace's content, the models' meaning.
 
-    A trace counts by its content, wherever it lies; options of its use count as they are.
+    A trace counts by its content, wherever it lies; options of its use count as they are. The
+    scheduler is given as its `identity`.
     """
     trace = values["trace"]
     options = {k: v for k, v in trace.items() if k != "path"} if isinstance(trace, dict) else {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ndpsim.errors import ConfigError, InputError, unknown
 from ndpsim.experiment.files import COMPARISON, staged, write_json, write_run
 from ndpsim.experiment.result import RunResult
-from ndpsim.experiment.routing import routing_of
+from ndpsim.experiment.routing import Routing, routing_of
 from ndpsim.experiment.run import Overrides, Source, build_machine, run_resolved
 from ndpsim.experiment.spec import RunSpec
 from ndpsim.memo import Memo
@@ -81,23 +81,22 @@ def compare(
         The configuration cannot be used, or a scheduler named cannot be served.
     """
     wanted = _wanted(schedulers)
-    ready, skipped = [], []
+    ready, skipped, shared = [], [], _SharedRouting()
     for name in wanted or preset_names("scheduler"):
         try:
-            ready.append((name, _prepared(config, set, name)))
+            ready.append((name, _prepared(config, set, name, shared)))
         except InputError as error:
             if wanted:
                 raise _named(name, error) from error
             skipped.append((name, error))
     if not ready:
         raise skipped[0][1]
-    memory, first = Memo(), ready[0][1].spec
-    routing = routing_of(first, first.model_spec())
+    memory = Memo()
     runs = tuple(
         run_resolved(
             resolved,
             memory,
-            routing=routing,
+            routing=shared.of(resolved.spec),
             progress=partial(progress, name) if progress else None,
         )
         for name, resolved in ready
@@ -146,13 +145,29 @@ def _wanted(schedulers: str | Sequence[str]) -> list[str]:
     return names
 
 
-def _prepared(config: Source, overrides: Overrides, scheduler: str) -> Resolved[RunSpec]:
-    """The configuration under a scheduler, once the machine is known to hold it."""
+class _SharedRouting:
+    """The routing that all schedulers of a comparison replay, read once."""
+
+    def __init__(self) -> None:
+        self._routing: Routing | None = None
+
+    def of(self, spec: RunSpec) -> Routing:
+        """The routing; all specs differ in their scheduler only."""
+        self._routing = self._routing or routing_of(spec, spec.model_spec())
+        return self._routing
+
+
+def _prepared(
+    config: Source, overrides: Overrides, scheduler: str, shared: _SharedRouting
+) -> Resolved[RunSpec]:
+    """The configuration under a scheduler, once machine and trace are known to serve it."""
     resolved = resolve(RunSpec, config, _chosen(scheduler, overrides))
     spec = resolved.spec
     if spec.scheduler.name != scheduler:
         raise ConfigError("scheduler", "is what a comparison varies; do not set it or its name")
-    machine, placement = build_machine(spec, spec.model_spec())
+    shared.of(spec).check(spec.scheduler)
+    knowledge = shared.of(spec).calibration(spec.scheduler)
+    machine, placement = build_machine(spec, spec.model_spec(), knowledge)
     workload = spec.workload
     plan_memory(machine, placement, workload.batch, workload.prompt_tokens, workload.output_tokens)
     return resolved

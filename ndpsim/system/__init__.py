@@ -5,7 +5,7 @@ from ndpsim.system.bound import Bound
 from ndpsim.system.energy import energy_j
 from ndpsim.system.machine import GPU, MEMORY, Machine, unit_names
 from ndpsim.system.memory import MemoryPlan, plan_memory
-from ndpsim.system.residency import Knowledge
+from ndpsim.system.residency import Knowledge, known
 from ndpsim.system.session import Session, StepResult, Tally
 from ndpsim.system.situation import Outcome, Situation, Transfer
 from ndpsim.system.spec import NdpGroup, SystemSpec
@@ -30,6 +30,7 @@ __all__ = [
     "Transfer",
     "audit",
     "energy_j",
+    "known",
     "plan_memory",
     "simulate",
     "unit_names",

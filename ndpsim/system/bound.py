@@ -133,15 +133,19 @@ class Bound:
         for window in self._windows:
             window.add(step_ps)
 
-    def solve_ps(self, gpu_only_ps: int) -> int:
-        """The bound of the whole request, given the time of all stages that are GPU only."""
+    def solve_ps(self, gpu_only_ps: int, n_preloaded: int = 0) -> int:
+        """The bound of the whole request.
+
+        Given the time of all stages that are GPU only, and how many experts a scheduler may have on
+        the GPU before the request arrives: these serve as if transferred, at no cost.
+        """
         transfer_ps = _least_copy_ps(self._machine.copies, self._machine.capacity)
         curves = [window.savings() for window in self._windows]
         bounds = []
         for scale, (base_ps, saved_ps) in enumerate(
             zip(self._base_ps, self._saved_ps, strict=True)
         ):
-            every = np.concatenate([[0.0], np.cumsum(-np.sort(-saved_ps))])
+            every = np.concatenate([[0.0], np.cumsum(-np.sort(-saved_ps))])[n_preloaded:]
             savings = [every, *(curve[scale] for curve in curves)]
             bounds.append(_least_total_ps(gpu_only_ps + base_ps, savings, transfer_ps))
         return max(bounds)

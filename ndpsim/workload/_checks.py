@@ -34,6 +34,11 @@ def check_trace(where: str, trace: "Trace") -> None:
         what = f"expert id {flat[at]} is outside 0 to {info.n_experts - 1} (-1: none)"
         _fail_row(where, trace, row // shape[1], what, row % shape[1])
     _check_distinct(where, trace)
+    for d, ids in enumerate(trace.predicted, start=1):
+        if int(ids.min(initial=-1)) < -1 or int(ids.max(initial=-1)) >= info.n_experts:
+            token = int(np.argmax(((ids < -1) | (ids >= info.n_experts)).any(axis=(1, 2))))
+            what = f"predicted_{d} holds an id outside 0 to {info.n_experts - 1} (-1: none)"
+            _fail_row(where, trace, token, what)
 
 
 def _check_arrays(where: str, trace: "Trace") -> None:
@@ -46,8 +51,13 @@ def _check_arrays(where: str, trace: "Trace") -> None:
     expected["experts"] = (np.int16, lists)
     if trace.weights is not None:
         expected["weights"] = (np.float16, lists)
+    arrays = {name: getattr(trace, name) for name in expected}
+    for d, ids in enumerate(trace.predicted, start=1):
+        width = ids.shape[-1] if ids.ndim == 3 else 0
+        arrays[f"predicted_{d}"] = ids
+        expected[f"predicted_{d}"] = (np.int16, (*lists[:2], width))
     for name, (kind, shape) in expected.items():
-        array = getattr(trace, name)
+        array = arrays[name]
         if array.dtype != kind or array.shape != shape:
             got = f"{array.dtype} {array.shape}"
             raise TraceError(where, f"'{name}' must be {kind.__name__} {shape}, not {got}")

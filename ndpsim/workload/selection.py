@@ -1,7 +1,7 @@
 """The part of a trace that a run replays."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from ndpsim.workload.trace import Trace, TraceInfo
 
 Extend: TypeAlias = Literal["loop", "synth"]
 EXTENSIONS: Final = ("loop", "synth")
+T = TypeVar("T", np.float16, np.int16)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,12 +30,19 @@ class Routing:
         How missing positions were made up: ``loop``, ``synth``, or None when none were missing.
     n_invented
         Positions made up, over the whole batch.
+    weights
+        (batch, positions, L, k) float16 router weights, 0 where made up; None if there are none.
+    predicted
+        At index d - 1, ids predicted for the d-th MoE layer after each: (batch, positions, L,
+        width) int16, -1 where made up or none.
     """
 
     experts: npt.NDArray[np.int16]
     sequences: tuple[int, ...]
     extended: Extend | None = None
     n_invented: int = 0
+    weights: npt.NDArray[np.float16] | None = None
+    predicted: tuple[npt.NDArray[np.int16], ...] = ()
 
 
 def select(
@@ -78,7 +86,19 @@ def select(
         )
     rows = [_positions(trace, held[s], n_positions, extend, (seed, s)) for s in chosen]
     invented = sum(n_positions - held[s].n_real(n_positions) for s in chosen)
-    return Routing(np.stack(rows), tuple(chosen), extend if short else None, invented)
+
+    def beside(array: npt.NDArray[T], none: int) -> npt.NDArray[T]:
+        """The same positions of another array of the trace."""
+        return np.stack([_aligned(array, held[s], n_positions, extend, none) for s in chosen])
+
+    return Routing(
+        np.stack(rows),
+        tuple(chosen),
+        extend if short else None,
+        invented,
+        None if trace.weights is None else beside(trace.weights, 0),
+        tuple(beside(ids, -1) for ids in trace.predicted),
+    )
 
 
 def check_geometry(info: TraceInfo, model: ModelSpec, where: str = "trace") -> None:
@@ -172,3 +192,16 @@ def _positions(
     root = np.random.SeedSequence(seed)
     made_up = continue_routing(own, trace.info.n_experts, n_missing, root)
     return np.concatenate((made_up[:before], own[:n_real], made_up[before:]))
+
+
+def _aligned(
+    array: npt.NDArray[T], held: _Held, n_positions: int, extend: Extend | None, none: int
+) -> npt.NDArray[T]:
+    """(n_positions, L, width) of an array of the trace; `none` where routing is made up."""
+    own: npt.NDArray[T] = array[held.start : held.start + held.n]
+    if extend == "loop":
+        return own[(np.arange(n_positions) - held.first) % held.n]
+    whole = np.full((n_positions, *own.shape[1:]), none, dtype=own.dtype)
+    n_real = held.n_real(n_positions)
+    whole[held.first : held.first + n_real] = own[:n_real]
+    return whole

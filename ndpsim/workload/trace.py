@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ndpsim.errors import TraceError
-from ndpsim.workload._checks import check_info, check_trace, one_line
+from ndpsim.workload._checks import MAX_TOP_K, check_info, check_trace, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -64,6 +65,10 @@ class Trace:
         (T, L, k) int16; -1 where a token has fewer than k experts; no expert twice in a row.
     weights
         (T, L, k) float16 router weights in the order of `experts`, or None.
+    predicted
+        At index d - 1, ids that a layer predicted for the d-th MoE layer after it: (T, L, width)
+        int16, most likely first, -1 for none (as all are in the last d layers). On disk
+        ``predicted_1``, ``predicted_2``, ...
     """
 
     info: TraceInfo
@@ -72,6 +77,14 @@ class Trace:
     phase: npt.NDArray[np.uint8]
     experts: npt.NDArray[np.int16]
     weights: npt.NDArray[np.float16] | None = None
+    predicted: tuple[npt.NDArray[np.int16], ...] = ()
+
+    def lists(self) -> dict[str, npt.NDArray[Any]]:
+        """What a trace holds of each token and layer, by column name."""
+        named: dict[str, npt.NDArray[Any]] = {"experts": self.experts}
+        if self.weights is not None:
+            named["weights"] = self.weights
+        return named | {f"predicted_{d}": ids for d, ids in enumerate(self.predicted, start=1)}
 
     @property
     def n_tokens(self) -> int:
@@ -150,12 +163,11 @@ def read_trace(path: Path | str, sequences: Iterable[int] | None = None) -> Trac
 def trace_digest(trace: Trace) -> str:
     """A hex digest of the content: the same for any path, compression or writer version."""
     digest = hashlib.blake2b(_info_json(trace.info), digest_size=16)
-    for name in ("sequence", "position", "phase", "experts", "weights"):
-        array = getattr(trace, name)
-        if array is not None:
-            little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-            digest.update(f"{name} {little.dtype.str} {little.shape}".encode())
-            digest.update(little.data)
+    plain = {name: getattr(trace, name) for name in ("sequence", "position", "phase")}
+    for name, array in (plain | trace.lists()).items():
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{name} {little.dtype.str} {little.shape}".encode())
+        digest.update(little.data)
     return digest.hexdigest()
 
 
@@ -179,26 +191,26 @@ def _row_groups(trace: Trace) -> Iterator[tuple[int, int]]:
 def _schema(trace: Trace) -> "pa.Schema":
     import pyarrow as pa
 
-    fields = _fields(trace.info.top_k)
-    if trace.weights is None:
-        del fields["weights"]
+    widths = {name: array.shape[2] for name, array in trace.lists().items()}
+    fields = _fields(widths)
     columns = [pa.field(name, kind, nullable=False) for name, kind in fields.items()]
     return pa.schema(columns, metadata={METADATA_KEY: _info_json(trace.info)})
 
 
-def _fields(top_k: int) -> dict[str, Any]:
+def _fields(widths: Mapping[str, int]) -> dict[str, Any]:
+    """The type of every column; `widths` are those of its lists."""
     import pyarrow as pa
 
-    def each(kind: Any) -> Any:
-        return pa.list_(pa.field("item", kind, nullable=False), top_k)
+    def each(name: str) -> Any:
+        kind = pa.float16() if name == "weights" else pa.int16()
+        return pa.list_(pa.field("item", kind, nullable=False), widths[name])
 
     return {
         "sequence": pa.uint32(),
         "position": pa.uint32(),
         "phase": pa.uint8(),
         "layer": pa.uint16(),
-        "experts": each(pa.int16()),
-        "weights": each(pa.float16()),
+        **{name: each(name) for name in widths},
     }
 
 
@@ -212,12 +224,10 @@ def _table(trace: Trace, start: int, stop: int) -> "pa.Table":
         for name in ("sequence", "position", "phase")
     }
     columns["layer"] = np.tile(np.array(info.layers, np.uint16), stop - start)
-    schema, fields = _schema(trace), _fields(info.top_k)
-    for name in ("experts", "weights"):
-        array = getattr(trace, name)
-        if array is not None:
-            flat = pa.array(np.ascontiguousarray(array[rows]).reshape(-1))
-            columns[name] = pa.FixedSizeListArray.from_arrays(flat, type=fields[name])
+    schema = _schema(trace)
+    for name, array in trace.lists().items():
+        flat = pa.array(np.ascontiguousarray(array[rows]).reshape(-1))
+        columns[name] = pa.FixedSizeListArray.from_arrays(flat, type=schema.field(name).type)
     return pa.table([pa.array(columns[name]) for name in schema.names], schema=schema)
 
 
@@ -270,8 +280,12 @@ def _no_constant(name: str) -> None:
 
 def _check_schema(where: str, schema: "pa.Schema", top_k: int) -> list[str]:
     """The columns to read, once they are known to be there with the right types."""
-    columns = [*_COLUMNS, *(["weights"] if "weights" in schema.names else [])]
-    fields = _fields(top_k)
+    widths = {"experts": top_k}
+    if "weights" in schema.names:
+        widths["weights"] = top_k
+    widths |= _predicted_widths(where, schema)
+    fields = _fields(widths)
+    columns = list(fields)
     for name in columns:
         if schema.names.count(name) != 1:
             found = "is missing" if name not in schema.names else "is there more than once"
@@ -280,6 +294,25 @@ def _check_schema(where: str, schema: "pa.Schema", top_k: int) -> list[str]:
         if not got.equals(expected) and not _same_list(got, expected):
             raise TraceError(where, f"column '{name}' must be {expected}, not {got}")
     return columns
+
+
+def _predicted_widths(where: str, schema: "pa.Schema") -> dict[str, int]:
+    """Lengths of the lists ``predicted_1``, ``predicted_2``, ... that a file has."""
+    import pyarrow as pa
+
+    found = [name for name in schema.names if re.fullmatch(r"predicted_\d+", name)]
+    named = [f"predicted_{d}" for d in range(1, len(found) + 1)]
+    widths = {}
+    for name in named:
+        if name not in found:
+            raise TraceError(where, f"column '{name}' is missing beside {', '.join(sorted(found))}")
+        kind = schema.field(name).type
+        if not pa.types.is_fixed_size_list(kind) or not 0 < kind.list_size <= MAX_TOP_K:
+            raise TraceError(
+                where, f"column '{name}' must be a list of 1 to {MAX_TOP_K} ids, not {kind}"
+            )
+        widths[name] = kind.list_size
+    return widths
 
 
 def _same_list(got: Any, expected: Any) -> bool:
@@ -322,14 +355,20 @@ def _from_table(where: str, info: TraceInfo, table: "pa.Table") -> Trace:
     plain = {name: table.column(name).to_numpy() for name in _COLUMNS[:-1]}
     _check_rows(where, info, plain)
     per_token = {name: np.ascontiguousarray(a[::n_layers]) for name, a in plain.items()}
-    shape = (n_rows // n_layers, n_layers, info.top_k)
     lists = {
-        name: _flat(where, name, table).reshape(shape)
-        for name in ("experts", "weights")
-        if name in table.column_names
+        name: _flat(where, name, table).reshape(n_rows // n_layers, n_layers, -1)
+        for name in table.column_names
+        if name not in plain
     }
     del per_token["layer"]
-    return Trace(info, **per_token, experts=lists["experts"], weights=lists.get("weights"))
+    predicted = tuple(array for name, array in lists.items() if name.startswith("predicted_"))
+    return Trace(
+        info,
+        **per_token,
+        experts=lists["experts"],
+        weights=lists.get("weights"),
+        predicted=predicted,
+    )
 
 
 def _flat(where: str, name: str, table: "pa.Table") -> npt.NDArray[Any]:
@@ -371,4 +410,5 @@ def _subset(where: str, trace: Trace, wanted: list[int]) -> Trace:
         trace.phase[keep],
         trace.experts[keep],
         weights,
+        tuple(ids[keep] for ids in trace.predicted),
     )
