@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ndpsim.dram import Stream, peak_bytes_per_s, stream_marks
+from ndpsim.dram import DramSpec, Stream, peak_bytes_per_s, stream_marks
 from ndpsim.errors import ConfigError
-from ndpsim.memo import Memo
+from ndpsim.memo import Memo, NoMemo
 from ndpsim.ndp.spec import N_TILE_BUFFERS, NdpSpec
 from ndpsim.units import ceil_div, ps_from_cycles
 from ndpsim.workload.operators import Format
@@ -48,7 +48,7 @@ class Execution:
     n_bytes: int
     flop: int
     commands: tuple[tuple[str, int], ...]
-    """DRAM commands of all ranks, by name."""
+    """DRAM commands of all memory, by name."""
 
 
 def execute(
@@ -66,19 +66,41 @@ def execute(
     read = 0
     for piece in slices:
         for end, tile_ps in memo(tiles, ndp, piece):
-            marks.append(ceil_div(read + end, ndp.ranks))
+            marks.append(ceil_div(read + end, ndp.streams))
             compute_ps.append(tile_ps)
         read += piece.weight_bytes
     offset_ps = refresh_offset_ps % refresh_interval_ps(ndp)
-    stream = Stream(n_bytes=ceil_div(read, ndp.ranks), refresh_offset_ps=offset_ps)
-    arrivals = memo(stream_marks, ndp.dram, stream, tuple(marks))
+    stream = Stream(n_bytes=ceil_div(read, ndp.streams), refresh_offset_ps=offset_ps)
+    arrivals = memo(stream_marks, memo(lane, ndp), stream, tuple(marks))
     return Execution(
         duration_ps=pipeline_ps(arrivals.marks_ps, compute_ps)
         + ps_from_cycles(ndp.pipeline_cycles, ndp.clock),
         n_bytes=read,
         flop=sum(piece.flop for piece in slices),
-        commands=tuple((name, n * ndp.ranks) for name, n in arrivals.commands),
+        commands=tuple((name, n * _copies(ndp, name)) for name, n in arrivals.commands),
     )
+
+
+def lane(memo: Memo, ndp: NdpSpec) -> DramSpec:
+    """The memory of one lane: `dram` with a single object at the unit's level and above."""
+    del memo  # the narrowed spec itself is what is remembered
+    if ndp.level == "channel":
+        return ndp.dram
+    levels = ndp.dram.standard.levels
+    above = levels[1 : levels.index(ndp.level) + 1]
+    organisation = ndp.dram.organisation
+    counts = organisation.counts | dict.fromkeys(above, 1)
+    narrow = organisation.model_copy(update={"counts": counts})
+    return ndp.dram.model_copy(update={"organisation": narrow, "mapper": "streaming"})
+
+
+def _copies(ndp: NdpSpec, command: str) -> int:
+    """How often a command of one lane is sent: once per lane, or per object that lanes share."""
+    levels = ndp.dram.standard.levels
+    scope = next(c.scope for c in ndp.dram.standard.commands if c.name == command)
+    if levels.index(scope) < levels.index(ndp.level):
+        return ndp.ranks * ndp.objects(scope)
+    return ndp.streams
 
 
 def tiles(memo: Memo, ndp: NdpSpec, piece: ExpertSlice) -> tuple[tuple[int, int], ...]:
@@ -94,6 +116,8 @@ def tiles(memo: Memo, ndp: NdpSpec, piece: ExpertSlice) -> tuple[tuple[int, int]
         if start <= before_down < end:
             activations = ceil_div(piece.columns * piece.n_tokens, ndp.activation_lanes)
             cycles += ndp.pipeline_cycles + activations
+        if end == piece.n_weights and ndp.reduction_lanes is not None:
+            cycles += ceil_div(piece.d_model * piece.n_tokens, ndp.reduction_lanes)
         last_byte = ceil_div(piece.weight_bytes * end, piece.n_weights)
         cut.append((last_byte, ps_from_cycles(cycles, ndp.clock)))
     return tuple(cut)
@@ -138,8 +162,8 @@ def refresh_interval_ps(ndp: NdpSpec) -> int:
 
 
 def memory_bytes_per_s(ndp: NdpSpec) -> int:
-    """The most the unit can read from its ranks."""
-    return ndp.ranks * peak_bytes_per_s(ndp.dram)
+    """The most the unit can read from the lanes that stream at once."""
+    return ndp.streams * peak_bytes_per_s(lane(NoMemo(), ndp))
 
 
 def flop_per_s(ndp: NdpSpec, weight: Format) -> int:
