@@ -4,6 +4,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from ndpsim.experiment import RunSpec, build_machine
+from ndpsim.spec import resolve
+from ndpsim.system import plan_memory
+from ndpsim.workload import expert_bytes
+
 SCHEDULERS = (
     "expert-parallel",
     "tensor-parallel",
@@ -11,12 +16,22 @@ SCHEDULERS = (
     "prefetch",
     "edge-gpu-ndp",
     "monde",
+    "monde-ndp",
+    "dynande",
+    "dynande-no-cache",
+    "trimoe",
+    "oracle",
     "on-demand",
+    "moe-ondemand",
+    "on-demand-lru",
+    "mixtral-offloading",
+    "dali",
     "fiddler",
+    "fiddler-cold",
     "cpu-offload",
     "gpu-only",
 )
-"""Named schedulers that every small machine can serve."""
+"""Named schedulers that every small machine and any routing can serve."""
 
 
 def tiny_config(**changes: Any) -> dict[str, Any]:
@@ -42,6 +57,23 @@ def tiny_config(**changes: Any) -> dict[str, Any]:
         "workload": {"prompt_tokens": 12, "output_tokens": 6},
         "seed": 0,
     } | changes
+
+
+def with_room(config: dict[str, Any], n_experts: int) -> dict[str, Any]:
+    """The run on a GPU with room for at most `n_experts`; the rest of its memory is reserved."""
+    spec = resolve(RunSpec, config).spec
+    workload, model = spec.workload, spec.model_spec()
+    machine, placement = build_machine(spec, model)
+    sizes = (workload.batch, workload.prompt_tokens, workload.output_tokens)
+    plan = plan_memory(machine, placement, *sizes)
+    surplus = plan.expert_capacity - n_experts
+    if surplus <= 0:
+        return config
+    size = expert_bytes(model, spec.formats.formats().expert)
+    reserved = spec.system.gpu_reserved + surplus * size
+    system = config["system"]
+    changes = {"preset": system} if isinstance(system, str) else dict(system)
+    return config | {"system": changes | {"gpu_reserved": f"{reserved} B"}}
 
 
 @st.composite
@@ -77,4 +109,7 @@ def tiny_runs(draw: st.DrawFn) -> dict[str, Any]:
         shape |= {"n_shared_experts": 1, "d_shared": 128}
     shape["top_k"] = draw(st.integers(1, min(4, n_experts)))
     config["model"] |= shape
-    return config
+    room = draw(st.sampled_from([None, 0, 1, 3, 8]))
+    if room is None or config["scheduler"] == "gpu-only":
+        return config
+    return with_room(config, room)
