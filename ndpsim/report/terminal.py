@@ -81,7 +81,7 @@ def comparison_view(comparison: Comparison) -> RenderableType:
         "energy": column([sum(parts.values()) for parts in of("energy_j")], "J"),
         "bound": ("%", [_figure(value) for value in bounds]),
     }
-    table = _table(gap=1)
+    table = headed_table(gap=1)
     table.add_column("\nscheduler", no_wrap=True)
     for name, (unit, _) in columns.items():
         table.add_column(f"{name}\n{unit}", justify="right", no_wrap=True)
@@ -115,7 +115,7 @@ def stats_view(stats: Mapping[str, Any], origin: str) -> RenderableType:
         "reuse_chance_frac": "reuse by\nchance",
         "prefill_decode_cosine": "prefill~\ndecode",
     }
-    table = _table()
+    table = headed_table()
     table.add_column("layer\n", justify="right")
     for head in heads.values():
         table.add_column(head, justify="right")
@@ -345,7 +345,8 @@ def _section(title: str) -> Text:
     return Text(f"\n{title}", style="bold")
 
 
-def _table(gap: int = 2) -> Table:
+def headed_table(gap: int = 2) -> Table:
+    """A table with headings and nothing else, `gap` columns apart."""
     return Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,

@@ -109,6 +109,11 @@ def preset_about(kind: str, name: str) -> str:
     return load_preset_file(kind, name).about
 
 
+def preset_sources(kind: str, name: str) -> list[str]:
+    """The documents that a preset cites."""
+    return list(load_preset_file(kind, name).sources.values())
+
+
 def leaves(value: Any, path: Location = ()) -> Iterator[tuple[Location, Any]]:
     """Locations and values of plain data; a list of scalars, or anything empty, is one value."""
     if isinstance(value, Mapping) and value:
@@ -125,6 +130,17 @@ def _read(source: Path | str | Mapping[str, Any], base: Path) -> Node:
     if isinstance(source, Mapping):
         return node_from(source, Origin("config", base))
     return read_mapping(Path(source))
+
+
+def parse_overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """The values of ``a.b=value`` texts by dotted path.
+
+    Raises
+    ------
+    ConfigError
+        A text is not of that form, or its value is not YAML.
+    """
+    return {dotted(steps): node.plain() for steps, node in _overrides(texts, Path())}
 
 
 def _overrides(
