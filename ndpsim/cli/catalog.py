@@ -16,7 +16,14 @@ from ndpsim.gpu import GpuSpec
 from ndpsim.link import LinkSpec
 from ndpsim.ndp import NdpSpec
 from ndpsim.policy import Policy, SchedulerSpec
-from ndpsim.spec import Spec, describe, load_preset, preset_about, preset_names
+from ndpsim.spec import (
+    Spec,
+    describe,
+    load_preset,
+    preset_about,
+    preset_names,
+    preset_sources,
+)
 from ndpsim.system import SystemSpec
 from ndpsim.workload import FormatSpec, ModelSpec
 
@@ -91,8 +98,15 @@ def _row(kind: str, name: str) -> dict[str, Any]:
     if kind != "scheduler":
         return {"name": name, "about": about}
     scheduler = load_preset(kind, name, SchedulerSpec)
-    devices = list(dict.fromkeys(["gpu", scheduler.partition.on]))
-    return {"name": name, "about": about, "exact": scheduler.exact, "devices": devices}
+    return {
+        "name": name,
+        "about": about,
+        "exact": scheduler.exact,
+        "oracle": scheduler.oracle,
+        "devices": list(scheduler.devices),
+        "trace": list(scheduler.trace_fields),
+        "source": "; ".join(preset_sources(kind, name)),
+    }
 
 
 def _first_line(policy: type[Policy]) -> str:

@@ -98,13 +98,9 @@ class SchedulerSpec(Spec):
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Devices that hold or compute routed experts."""
-        used = ["gpu"]
-        if self.partition.on == "ndp":
-            used.append("ndp")
-        if self.dispatch.cpu:
-            used.append("cpu")
-        return tuple(used)
+        """What holds or computes routed experts: the GPU, ndp or host memory, the host's cpu."""
+        cpu = ("cpu",) if self.dispatch.cpu else ()
+        return tuple(dict.fromkeys(("gpu", self.partition.on, *cpu)))
 
 
 def _identity(policy: Policy) -> dict[str, Any]:
