@@ -70,7 +70,7 @@ class CpuSpec(Spec):
     flop_energy: dict[str, EnergyPerFlop]
     """Dynamic energy per FLOP, by activation format."""
     memory_energy: EnergyPerBit
-    """Dynamic energy per bit of host memory traffic."""
+    """Dynamic energy per bit that host memory reads or writes, without its link."""
 
     @model_validator(mode="after")
     def _price_every_format(self) -> Self:
