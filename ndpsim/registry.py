@@ -188,7 +188,7 @@ def _load_file(kind: str, name: str) -> Any:
     own = {k: v for k, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__}
     policies = {k: v for k, v in own.items() if getattr(v, "kind", None) == kind}
     if attribute not in policies:
-        raise unknown(path, f"{kind} class", attribute, policies)
+        raise unknown(kind, f"{kind} class in {path}", attribute, policies)
     item = policies[attribute]
     item.name = name
     return item
@@ -199,9 +199,9 @@ def _module_of(kind: str, path: Path) -> ModuleType:
     try:
         source = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(str(path), f"no such file, for a {kind} policy") from None
+        raise ConfigError(kind, f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), f"cannot be read: {error}") from error
+        raise ConfigError(kind, f"{path} cannot be read: {error}") from error
     digest = hashlib.sha256(f"{path}\n{source}".encode()).hexdigest()[:16]
     module_name = f"{path.stem}_{digest}"
     if module_name in sys.modules:
@@ -215,7 +215,7 @@ def _module_of(kind: str, path: Path) -> ModuleType:
     except Exception as error:  # a user's file may fail in any way
         del sys.modules[module_name]
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(str(path), f"cannot be loaded: {reason}") from error
+        raise ConfigError(kind, f"{path} cannot be loaded: {reason}") from error
     return module
 
 
