@@ -738,7 +738,7 @@ def advance(config, pattern, state, until, total, done, first, log):  # type: ig
         elif state[HALF_OPEN] >= 0:
             again = _earliest(config, state, config[ACT_AGAIN], state[HALF_OPEN], tick)
             if when > again or when >= state[DEADLINE]:
-                what, when = SECOND_HALF, again
+                what, command, when = SECOND_HALF, config[ACT_AGAIN], again
         if all_sent and min(when, state[NEXT_REFRESH]) > state[LAST_DONE]:
             state[TICK] = state[LAST_DONE]
             return COMPLETE
@@ -752,18 +752,16 @@ def advance(config, pattern, state, until, total, done, first, log):  # type: ig
         if (
             config[CLOCK_BANKS] > 0
             and held == NOTHING
-            and what != REFRESH
             and is_column
             and when >= state[config[AT_CLOCKS] + bank // config[CLOCK_BANKS]]
         ):
             if state[HALF_OPEN] >= 0 and state[DEADLINE] <= when + 1:
-                what = SECOND_HALF
+                what, command = SECOND_HALF, config[ACT_AGAIN]
             else:
                 state[HELD], state[HELD_PLACE], state[HELD_COMMAND] = what, place, command
                 command = config[SYNC_RD] if command == config[RD] else config[SYNC_WR]
                 what = SYNC
         if what == SECOND_HALF:
-            command = config[ACT_AGAIN]
             bank, row, number = state[HALF_OPEN], state[HALF_ROW], state[HALF_NUMBER]
         state[TICK] = when
         send(config, state, command, bank, row, number, when, log)

@@ -48,9 +48,7 @@ def test_kernel_matches_every_table(row, folder, jit):
 
 
 def test_command_traces_are_the_same(folder, jit):
-    cases = [
-        case for case in validate_dram(str(golden.FOLDER), sets=("ramulator2_command_traces",))
-    ]
+    cases = validate_dram(str(golden.FOLDER), sets=("ramulator2_command_traces",))
     assert len(cases) >= 66
     assert [case for case in cases if not case.exact] == []
 

@@ -25,7 +25,9 @@ def _pattern(draw: st.DrawFn, part: DramSpec, n_requests: int) -> list[tuple[int
 
 
 @st.composite
-def cases(draw: st.DrawFn, family: str) -> tuple[DramSpec, list[tuple[int, bool]], int | None, bool]:
+def cases(
+    draw: st.DrawFn, family: str
+) -> tuple[DramSpec, list[tuple[int, bool]], int | None, bool]:
     part = draw(random_parts((family,)))
     requests = _pattern(draw, part, draw(st.integers(1, 60)))
     first_refresh = draw(st.none() | st.integers(1, 100))

@@ -1,5 +1,7 @@
+from typing import Any
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ndpsim.dram import (
@@ -17,7 +19,7 @@ from ndpsim.dram import (
 from ndpsim.errors import ConfigError
 from ndpsim.memo import Memo, NoMemo
 from ndpsim.units import ceil_div, ps_from_cycles
-from tests.dram.parts import ddr4, random_parts
+from tests.dram.parts import STANDARDS, ddr4, part, random_parts
 
 
 def brute_force(part: DramSpec, stream: Stream, marks: tuple[int, ...]):
@@ -26,21 +28,20 @@ def brute_force(part: DramSpec, stream: Stream, marks: tuple[int, ...]):
     size = part.transaction_bytes
     first_refresh = None
     if device.refresh_interval:
-        offset = stream.refresh_offset_ps * part.clock // 10**12
+        offset = stream.refresh_offset_ps * device.clock_hz // 10**12
         first_refresh = device.refresh_interval - offset
-    n_lines = ceil_div(stream.n_bytes, size)
     run = kernel.run(
         part,
-        [(line, False) for line in range(n_lines)],
+        stream.shape.requests(part, ceil_div(stream.n_bytes, size)),
         first_refresh=first_refresh,
         charge_precharge=True,
     )
     times = [
-        ps_from_cycles(max(run.completed[: ceil_div(mark, size)], default=0), part.clock)
+        ps_from_cycles(max(run.completed[: ceil_div(mark, size)], default=0), device.clock_hz)
         for mark in marks
     ]
     counts = {name: count for name, count in run.counts.items() if count}
-    return tuple(times), ps_from_cycles(run.cycles, part.clock), counts
+    return tuple(times), ps_from_cycles(run.cycles, device.clock_hz), counts
 
 
 def agree(memo: Memo, part: DramSpec, stream: Stream, marks: tuple[int, ...]) -> None:
@@ -50,23 +51,62 @@ def agree(memo: Memo, part: DramSpec, stream: Stream, marks: tuple[int, ...]) ->
 
 
 @st.composite
-def streams(draw: st.DrawFn, part: DramSpec, most_lines: int) -> tuple[Stream, tuple[int, ...]]:
+def shapes(draw: st.DrawFn, part: DramSpec) -> dict[str, Any]:
+    """One or several runs in turn, read, written or both, in steps."""
+    size, capacity = part.transaction_bytes, resolve(part).capacity_lines
+    n_runs = draw(st.integers(1, 3))
+    bases = [draw(st.integers(0, capacity // 2)) * size for _ in range(n_runs)]
+    return {
+        "kind": draw(st.sampled_from(("read", "read", "write", "rrw", "rw", "wwr"))),
+        "bases": tuple(bases),
+        "group": draw(st.sampled_from((1, 2, 3, 8))),
+        "stride": draw(st.sampled_from((1, 1, 2, 7))),
+    }
+
+
+@st.composite
+def streams(
+    draw: st.DrawFn, part: DramSpec, most_lines: int, shape: dict[str, Any]
+) -> tuple[Stream, tuple[int, ...]]:
     size = part.transaction_bytes
     n_bytes = draw(st.integers(1, most_lines * size))
-    interval_ps = resolve(part).refresh_interval * 10**12 // part.clock
+    device = resolve(part)
+    interval_ps = device.refresh_interval * 10**12 // device.clock_hz
     offset = draw(st.integers(0, interval_ps - 1)) if interval_ps else 0
     marks = draw(st.lists(st.integers(0, n_bytes), max_size=6))
-    return Stream(n_bytes, refresh_offset_ps=offset), tuple(marks)
+    return Stream(n_bytes, refresh_offset_ps=offset, **shape), tuple(marks)
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("family", STANDARDS)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
-def test_any_stream_on_any_part_takes_what_brute_force_says(jit, data):
-    part = data.draw(random_parts())
-    most = part.mapping().regular[2]
+def test_any_sequential_stream_takes_what_brute_force_says(family, jit, data):
+    part = data.draw(random_parts((family,)))
+    most = resolve(part).capacity_lines
     memo = Memo()
     for _ in range(3):
-        agree(memo, part, *data.draw(streams(part, min(most, 3000))))
+        agree(memo, part, *data.draw(streams(part, min(most, 3000), {})))
+
+
+@pytest.mark.parametrize("family", STANDARDS)
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_any_regular_stream_takes_what_brute_force_says(family, jit, data):
+    part = data.draw(random_parts((family,)))
+    shape = data.draw(shapes(part))
+    most = resolve(part).capacity_lines // 2 // shape["stride"] - 8
+    assume(most > 0)
+    memo = Memo()
+    for _ in range(2):
+        agree(memo, part, *data.draw(streams(part, min(most, 2000), shape)))
+
+
+@pytest.mark.parametrize("name", sorted(set(STANDARDS.values())))
+@settings(max_examples=4, deadline=None)
+@given(st.data())
+def test_regular_stream_of_a_real_part_takes_what_brute_force_says(name, jit, data):
+    real = part(name)
+    agree(Memo(), real, *data.draw(streams(real, 20_000, data.draw(shapes(real)))))
 
 
 @settings(max_examples=15, deadline=None)
@@ -75,7 +115,7 @@ def test_any_stream_on_any_part_takes_what_brute_force_says(jit, data):
 @pytest.mark.parametrize("refresh", ["all-bank", "none"])
 def test_stream_of_a_real_part_takes_what_brute_force_says(name, refresh, jit, data):
     part = ddr4(name, refresh=refresh)
-    agree(Memo(), part, *data.draw(streams(part, 30_000)))
+    agree(Memo(), part, *data.draw(streams(part, 30_000, {})))
 
 
 @pytest.mark.parametrize("mapper", ["RoBaRaCoCh", "MOP4CLXOR", "streaming", "ChRaBaRoCo"])
@@ -161,7 +201,11 @@ def test_refresh_interval_is_a_time():
     ("stream", "marks", "what"),
     [
         (Stream(0), (), "at least one byte"),
-        (Stream(1 << 40), (), "lays out regularly"),
+        (Stream(1 << 40), (), "beyond the 8589934592 bytes"),
+        (Stream(64, bases=(8 << 30,)), (), "beyond"),
+        (Stream(64, bases=(1,)), (), "multiple of 64"),
+        (Stream(64, bases=()), (), "from 1 on"),
+        (Stream(64, kind="raw"), (), "letters r and w"),
         (Stream(64), (65,), "outside"),
         (Stream(64), (-1,), "outside"),
         (Stream(64, refresh_offset_ps=7_800_000), (), "refresh offset"),
