@@ -66,6 +66,15 @@ def links(reference: Reference = None, as_json: Json = False) -> None:
     _show(cases, summarize_links(cases), ("part", "op"), as_json)
 
 
+@validate_app.command("end-to-end")
+def end_to_end(reference: Reference = None, as_json: Json = False) -> None:
+    """Tokens per second of MoE models on one GPU against published runs."""
+    from ndpsim.validation.end_to_end import summarize_end_to_end, validate_end_to_end
+
+    cases = validate_end_to_end(reference)
+    _show(cases, summarize_end_to_end(cases), ("part", "op", "gpu"), as_json)
+
+
 def _show(
     cases: Sequence[Any], summary: Mapping[str, Any], heads: tuple[str, ...], as_json: bool
 ) -> None:
