@@ -128,7 +128,15 @@ class _Run:
 
     def first(self, n_steps: int) -> Ints:
         """Arrivals of all that the first `n_steps` steps serve."""
-        return self.arrival(np.arange(self.at(n_steps, self.served)))
+        n_served = self.at(n_steps, self.served)
+        if n_served <= self.served[-1]:
+            return self.arrivals[:n_served]
+        begin = self.served[-1 - self.n_cycle]
+        turn = self.arrivals[begin:]
+        n_turns = -(-(n_served - begin) // len(turn))
+        per_turn = self.cycles[-1] - self.cycles[-1 - self.n_cycle]
+        turns = np.add.outer(np.arange(n_turns) * per_turn, turn).ravel()
+        return np.concatenate([self.arrivals[:begin], turns[: n_served - begin]])
 
 
 class _Chain(_Run):
