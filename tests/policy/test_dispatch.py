@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ndpsim.policy import Plan, Slot
+from ndpsim.policy import CostTable, ExpertCost, Plan, Slot
 from ndpsim.policy.dispatch.cpu_only import CpuOnly
 from ndpsim.policy.dispatch.crossover import Crossover
+from ndpsim.policy.dispatch.greedy_assignment import GreedyAssignment
+from ndpsim.policy.dispatch.greedy_makespan import GreedyMakespan
 from ndpsim.policy.dispatch.load_balance import LoadBalance
 from ndpsim.policy.dispatch.monde import BandwidthRatio
 from ndpsim.policy.dispatch.ndp_only import NdpOnly
@@ -189,3 +191,69 @@ def test_monde_relieves_the_home_with_most_experts_among_equals() -> None:
         FakeStage(slots, link_bytes_per_s=1, near_bytes_per_s=2)
     )
     assert [slots[i].home for i in plan.gpu] == [1, 1]
+
+
+# --- greedy --------------------------------------------------------------------------------------
+
+
+def table(*rows):
+    """Rows of (tokens, GPU, fetch, near, CPU)."""
+    return CostTable(tuple(ExpertCost(n, *costs) for n, *costs in rows))
+
+
+def test_dalis_greedy_evens_the_sums_of_cpu_and_gpu():
+    """GPU 12; then the CPU at 9 rather than the GPU at 24; 16 rather than 24; GPU 24 before 25."""
+    view = table((4, 2, 10, (), 20), (3, 2, 10, (), 9), (2, 2, 10, (), 7), (1, 2, 10, (), 9))
+    assert GreedyAssignment().plan(view) == Plan(gpu=(0, 3), cpu=(1, 2))
+
+
+def gpu_in_turn_ps(view, slot):
+    return view.gpu_ps(slot) + (0 if slot.resident else view.fetch_ps(slot))
+
+
+@given(stages(max_slots=6))
+def test_dalis_greedy_ends_no_later_than_all_work_in_turn(view):
+    """Each expert on the faster of its two devices, one after another."""
+    plan = GreedyAssignment().plan(view)
+    gpu_ps = sum(gpu_in_turn_ps(view, view.slots[i]) for i in plan.gpu)
+    cpu_ps = sum(view.cpu_ps(view.slots[i]) for i in plan.cpu)
+    in_turn = sum(min(view.cpu_ps(s), gpu_in_turn_ps(view, s)) for s in view.slots)
+    assert max(gpu_ps, cpu_ps) <= in_turn
+
+
+def three_ends_ps(view, plan):
+    """TriMoE's costs: GPU the larger of copies and compute, CPU a sum, the fullest unit."""
+    slots = view.slots
+    units = {}
+    for i in plan.near:
+        for unit, part_ps in view.near_ps(slots[i]):
+            units[unit] = units.get(unit, 0) + part_ps
+    copies = sum(view.fetch_ps(slots[i]) for i in plan.gpu if not slots[i].resident)
+    compute = sum(view.gpu_ps(slots[i]) for i in plan.gpu)
+    return max([copies, compute, sum(view.cpu_ps(slots[i]) for i in plan.cpu), *units.values()])
+
+
+def test_trimoe_sends_hot_warm_and_cold_experts_to_three_devices():
+    view = table((30, 10, 50, 300, 200), (8, 5, 50, 80, 40), (1, 3, 50, 20, 30), (1, 3, 50, 20, 30))
+    assert GreedyMakespan().plan(view) == Plan(gpu=(0,), cpu=(1,), near=(2, 3))
+
+
+@given(stages(max_slots=6))
+def test_trimoes_moves_never_lengthen_the_makespan(view):
+    before = three_ends_ps(view, GreedyMakespan(max_moves=0).plan(view))
+    assert three_ends_ps(view, GreedyMakespan().plan(view)) <= before
+
+
+def test_trimoe_moves_an_expert_off_the_slowest_device():
+    """Greedy: 10 and 10 near (CPU would be 21), the last on the CPU; then a near one follows it."""
+    view = table((3, 99, 99, 6, 9), (2, 99, 99, 6, 13), (1, 99, 99, 12, 14))
+    greedy = GreedyMakespan(max_moves=0).plan(view)
+    moved = GreedyMakespan().plan(view)
+    assert three_ends_ps(view, moved) <= three_ends_ps(view, greedy) == 14
+
+
+@given(n=st.integers(0, 40), link=st.integers(1, 60), near=st.integers(1, 600))
+def test_monde_argmin_equals_trying_all_numbers(n, link, near):
+    view = FakeStage(missing(*[1] * n), link_bytes_per_s=link, near_bytes_per_s=near)
+    ends = [max(x * near, (n - x) * link) for x in range(n + 1)]
+    assert len(BandwidthRatio(rounding="argmin").plan(view).gpu) == ends.index(min(ends))

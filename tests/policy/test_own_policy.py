@@ -96,7 +96,11 @@ def test_a_scheduler_with_it_is_written_and_read_again(folder):
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("my_policy.py:Treshold", ConfigError, r"unknown dispatch class in .*my_policy\.py 'Treshold'.*Threshold"),
+        (
+            "my_policy.py:Treshold",
+            ConfigError,
+            r"unknown dispatch class in .*my_policy\.py 'Treshold'.*Threshold",
+        ),
         ("other.py:Threshold", ConfigError, r"other\.py: no such file"),
         ("broken.py:Threshold", ConfigError, r"broken\.py cannot be loaded: .*no_such_module"),
         ("my_policy.py:Plan", ConfigError, "unknown"),
