@@ -126,30 +126,83 @@ class _Run:
         found: Ints = arrivals[places - turns * (n_held - first)] + turns * per_turn
         return found
 
-    def first(self, n_steps: int) -> Ints:
-        """Arrivals of all that the first `n_steps` steps serve."""
-        n_served = self.at(n_steps, self.served)
-        if n_served <= self.served[-1]:
-            return self.arrivals[:n_served]
-        begin = self.served[-1 - self.n_cycle]
-        turn = self.arrivals[begin:]
-        n_turns = -(-(n_served - begin) // len(turn))
-        per_turn = self.cycles[-1] - self.cycles[-1 - self.n_cycle]
-        turns = np.add.outer(np.arange(n_turns) * per_turn, turn).ravel()
-        return np.concatenate([self.arrivals[:begin], turns[: n_served - begin]])
+    def between(self, first: int, n_steps: int) -> Ints:
+        """Arrivals of all that `n_steps` steps from the `first` on serve, from its start on."""
+        begin = self.served[first]
+        n_served = self.at(first + n_steps, self.served) - begin
+        held = self.arrivals[begin : begin + n_served]
+        if len(held) < n_served:
+            again = self.served[-1 - self.n_cycle]
+            turn = self.arrivals[again:]
+            n_turns = -(-(n_served - len(held)) // len(turn))
+            per_turn = self.cycles[-1] - self.cycles[-1 - self.n_cycle]
+            turns = np.add.outer(np.arange(1, n_turns + 1) * per_turn, turn).ravel()
+            held = np.concatenate([held, turns[: n_served - len(held)]])
+        return held - self.cycles[first]
 
 
-class _Chain(_Run):
-    """Steps without refresh that follow one another."""
+class _Loop(_Run):
+    """Steps without refresh that lead back to their start."""
 
     def __init__(self) -> None:
         super().__init__()
         self.states: list[int] = []
-        """At the start of each step and after the last."""
+        """At the start of each step."""
 
-    def state(self, n_steps: int) -> int:
-        """The state after `n_steps` steps."""
-        return self.states[self.place(n_steps)] if n_steps else self.states[0]
+
+@dataclass(slots=True)
+class _Chain:
+    """Steps without refresh from a state on: some of its own, then those of a loop for ever."""
+
+    own: _Run
+    states: list[int]
+    """At the start of each own step and after the last."""
+    loop: _Loop | None = None
+    """None if it is too long to be found."""
+    entry: int = 0
+    """The loop's step that follows."""
+
+    def fitting(self, limit: int) -> int:
+        """The greatest number of steps that take at most `limit` cycles."""
+        left = limit - self.own.cycles[-1]
+        if left < 0 or self.loop is None:
+            return self.own.fitting(limit, self.own.cycles)
+        cycles = self.loop.cycles
+        return len(self.own) + self.loop.fitting(left + cycles[self.entry], cycles) - self.entry
+
+    def sums(self, n_steps: int) -> tuple[int, int, int, int]:
+        """Of the first steps: cycles, packed counts, transactions served; and the state after."""
+        own, loop = self.own, self.loop
+        n_own = min(n_steps, len(own))
+        cycles, counts, served = own.cycles[n_own], own.counts[n_own], own.served[n_own]
+        if n_steps <= len(own) or loop is None:
+            return cycles, counts, served, self.states[n_own]
+        end = self.entry + n_steps - n_own
+        return (
+            cycles + loop.at(end, loop.cycles) - loop.cycles[self.entry],
+            counts + loop.at(end, loop.counts) - loop.counts[self.entry],
+            served + loop.at(end, loop.served) - loop.served[self.entry],
+            loop.states[end % len(loop)],
+        )
+
+    def first(self, n_steps: int) -> Ints:
+        """Arrivals of all that the first `n_steps` steps serve."""
+        n_own = min(n_steps, len(self.own))
+        arrivals = self.own.between(0, n_own)
+        if n_own == n_steps or self.loop is None:
+            return arrivals
+        later = self.loop.between(self.entry, n_steps - n_own) + self.own.cycles[-1]
+        return np.concatenate([arrivals, later])
+
+    def arrival(self, places: Ints) -> Ints:
+        """See `_Run.arrival`."""
+        cut = int(np.searchsorted(places, self.own.served[-1]))
+        if self.loop is None or cut == len(places):
+            return self.own.arrival(places)
+        loop, entry = self.loop, self.entry
+        later = loop.arrival(places[cut:] - self.own.served[-1] + loop.served[entry])
+        later += self.own.cycles[-1] - loop.cycles[entry]
+        return np.concatenate([self.own.arrival(places[:cut]), later])
 
 
 class _Intervals(_Run):
@@ -174,9 +227,9 @@ class _Tail:
 
     def add_chain(self, chain: _Chain, n_steps: int) -> None:
         """The first steps of a chain."""
-        n_served = chain.at(n_steps, chain.served)
-        self._add(chain, n_served, chain.at(n_steps, chain.cycles))
-        self.counts += chain.at(n_steps, chain.counts)
+        cycles, counts, n_served, _ = chain.sums(n_steps)
+        self._add(chain, n_served, cycles)
+        self.counts += counts
 
     def add_step(self, step: _Step) -> None:
         """One step."""
@@ -228,6 +281,7 @@ class StreamTable:
         self._late: list[tuple[tuple[int, int], ...]] = []
         self._numbers: dict[tuple[bytes, tuple[tuple[int, int], ...]], int] = {}
         self._chains: dict[int, _Chain] = {}
+        self._loops: dict[int, tuple[_Loop, int]] = {}
         self._intervals: dict[Key, _Intervals] = {}
         self._steps: dict[tuple[int, int, int], _Step] = {}
         self._default_start: tuple[int, int] | None = None
@@ -281,11 +335,11 @@ class StreamTable:
         state, refresh_in = key
         while n_lines >= CHUNK:
             chain = self._chain(state)
-            n_steps = min(n_lines // CHUNK, chain.fitting(refresh_in - 1, chain.cycles))
+            n_steps = min(n_lines // CHUNK, chain.fitting(refresh_in - 1))
             if n_steps:
                 tail.add_chain(chain, n_steps)
-                state = chain.state(n_steps)
-                refresh_in -= chain.at(n_steps, chain.cycles)
+                cycles, _, _, state = chain.sums(n_steps)
+                refresh_in -= cycles
                 n_lines -= n_steps * CHUNK
             else:
                 step = self._step(state, CHUNK, refresh_in)
@@ -311,14 +365,14 @@ class StreamTable:
                 # without refreshes a chain says it all
                 break
             chain = self._chain(state)
-            n_steps = chain.fitting(refresh_in - 1, chain.cycles)
+            n_steps = chain.fitting(refresh_in - 1)
             if (n_steps + 1) * CHUNK + intervals.taken[-1] > n_lines:
                 break
-            cycles = chain.at(n_steps, chain.cycles)
-            step = self._step(chain.state(n_steps), CHUNK, refresh_in - cycles)
+            cycles, counts, _, state = chain.sums(n_steps)
+            step = self._step(state, CHUNK, refresh_in - cycles)
             intervals.add(
                 cycles + step.cycles,
-                chain.at(n_steps, chain.counts) + step.counts,
+                counts + step.counts,
                 (n_steps + 1) * CHUNK,
                 np.concatenate([chain.first(n_steps), step.served + cycles]),
             )
@@ -328,22 +382,39 @@ class StreamTable:
         return intervals
 
     def _chain(self, state: int) -> _Chain:
-        """Free steps from a state until one leads back to a state seen before."""
+        """Free steps from a state until one leads to a loop, or back to a state seen before."""
         chain = self._chains.get(state)
         if chain is not None:
             return chain
-        chain = self._chains[state] = _Chain()
-        seen: dict[int, int] = {}
-        limit = self.device.refresh_interval or kernel.FAR
-        while state not in seen and chain.cycles[-1] < limit and len(chain) < MAX_CHAIN:
-            seen[state] = len(chain)
-            chain.states.append(state)
+        steps: list[_Step] = []
+        states = [state]
+        seen = {state: 0}
+        limit, cycles = self.device.refresh_interval or kernel.FAR, 0
+        while state not in self._loops and cycles < limit and len(steps) < MAX_CHAIN:
             step = self._step(state, CHUNK, kernel.FAR)
-            chain.add(step.cycles, step.counts, CHUNK, step.served)
+            steps.append(step)
+            cycles += step.cycles
             state = step.state
-        chain.states.append(state)
-        chain.n_cycle = len(chain) - seen[state] if state in seen else 0
+            if state in seen:
+                self._add_loop(states[seen[state] :], steps[seen[state] :])
+                steps = steps[: seen[state]]
+                break
+            seen[state] = len(steps)
+            states.append(state)
+        chain = self._chains[states[0]] = _Chain(_Run(), states[: len(steps) + 1])
+        for step in steps:
+            chain.own.add(step.cycles, step.counts, CHUNK, step.served)
+        if state in self._loops:
+            chain.loop, chain.entry = self._loops[state]
         return chain
+
+    def _add_loop(self, states: list[int], steps: list[_Step]) -> None:
+        loop = _Loop()
+        for place, (state, step) in enumerate(zip(states, steps, strict=True)):
+            loop.states.append(state)
+            loop.add(step.cycles, step.counts, CHUNK, step.served)
+            self._loops[state] = loop, place
+        loop.n_cycle = len(loop)
 
     def _step(self, state: int, n_lines: int, refresh_in: int) -> _Step:
         """From a state until `n_lines` more are taken; -n - 1: n are taken and all are complete."""
