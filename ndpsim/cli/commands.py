@@ -35,7 +35,7 @@ def run(
     if as_json:
         print_json(_document(result))
         return
-    notes = [f"simulated in {quantity(result.wall_s, 's')}"]
+    notes = [*result.summary["notes"], f"simulated in {quantity(result.wall_s, 's')}"]
     if audit:
         notes.append(
             "audit passed: every routed pair computed once, no byte lost, all within capacity"

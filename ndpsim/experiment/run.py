@@ -171,7 +171,7 @@ def build_machine(
         )
     room = Room(
         units=unit_names(system),
-        host=MEMORY,
+        host=GPU if system.unified_memory else MEMORY,
         gpu=GPU,
         n_moe_layers=model.n_moe_layers,
         moe_layers=model.moe_layers,

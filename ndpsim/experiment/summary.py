@@ -75,7 +75,18 @@ def summarize(run: Finished) -> dict[str, Any]:
         "exact": run.spec.scheduler.exact,
         "synthetic_trace": run.routing.synthetic,
         "trace_origin": run.routing.origin,
+        "notes": notes(run.spec),
     }
+
+
+def notes(spec: RunSpec) -> list[str]:
+    """What a reader of the figures should know of how the machine was understood."""
+    if spec.system.unified_memory and spec.scheduler.partition.on == "host":
+        return [
+            "unified memory: host and GPU read experts from the same place, so fetching one is a"
+            " no-op and all count as hits"
+        ]
+    return []
 
 
 def tables(run: Finished) -> dict[str, Columns]:

@@ -107,8 +107,8 @@ class Residency:
         self._prefetch = prefetch.start(room)
         self._cache = cache.start(room)
         self._lookahead = prefetch.lookahead
-        on_gpu = [home.shards[0].unit == GPU for home in placement.homes]
-        self.resident = [[on_gpu[home] for home in row] for row in self._home_of]
+        self._on_gpu = [home.shards[0].unit == GPU for home in placement.homes]
+        self.resident = [[self._on_gpu[home] for home in row] for row in self._home_of]
         """By MoE layer and expert."""
         self._n_resident = 0
         self._coming: list[ExpertId] = []
@@ -185,7 +185,7 @@ class Residency:
             return
         on_gpu = [experts[index] for index in plan.gpu]
         for _, expert in on_gpu:
-            if self.resident[layer][expert]:
+            if self.resident[layer][expert] and not self._on_gpu[self._home_of[layer][expert]]:
                 self._cache.touch((layer, expert))
         for held, expert in on_gpu:
             if not held:

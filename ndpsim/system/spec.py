@@ -42,6 +42,9 @@ class SystemSpec(Spec):
     cpu: CpuSpec
     ndp: NdpGroup | None = None
     """Absent on a machine without NDP units."""
+    unified_memory: bool = False
+    """Whether host and GPU share one memory, the GPU's: experts in host memory are then where the
+    GPU reads them, and fetching one is a no-op."""
     topology: Annotated[tuple[LinkGroup, ...], Field(strict=False)]
     gpu_reserved: SizeOrZero
     """GPU memory taken by context, libraries and fragmentation."""
