@@ -21,6 +21,8 @@ class Rule:
     latency: int
     window: int
     sibling: bool
+    constraint: int
+    """Which of the standard's constraints it stems from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,9 @@ def resolve(dram: DramSpec) -> Device:
             for command in standard.commands
         ),
         rules=tuple(
-            rule for each in standard.constraints for rule in _rules(standard, each, ticks)
+            rule
+            for number, constraint in enumerate(standard.constraints)
+            for rule in _rules(standard, number, constraint, ticks)
         ),
         read_latency=latency_cycles(standard.read_latency, ticks),
         burst=latency_cycles(standard.burst, ticks),
@@ -176,7 +180,7 @@ def resolve(dram: DramSpec) -> Device:
 
 
 def _rules(
-    standard: StandardSpec, rule: ConstraintSpec, ticks: Mapping[str, int]
+    standard: StandardSpec, number: int, rule: ConstraintSpec, ticks: Mapping[str, int]
 ) -> Iterator[Rule]:
     """A constraint between the first ticks of commands; one rule per length of the commands.
 
@@ -195,6 +199,7 @@ def _rules(
                     latency,
                     rule.window,
                     rule.sibling,
+                    number,
                 )
 
 

@@ -24,6 +24,8 @@ def part(
     """A shipped part with differences."""
     plain = load_preset("dram", name, DramSpec).model_dump(mode="json")
     plain["organisation"]["counts"] |= counts or {}
+    for symbol in timing or {}:
+        plain["timing"].pop("t" + symbol[1:], None)
     plain["timing"] |= timing or {}
     plain["controller"] |= controller
     plain["mapper"] = mapper or plain["mapper"]
