@@ -109,7 +109,7 @@ class Machine:
             route=(ranks_of(unit), *route.resources) if reads_ranks else route.resources,
             n_bytes=expert_slice_bytes(self.model, self.formats.expert, columns),
             latency_ps=route.latency_ps,
-            setup_ps=route.setup_ps,
+            setup_ps=route.setup_ps + (self.ndp.access_switch if reads_ranks else 0),
         )
 
     @cached_property

@@ -21,6 +21,9 @@ class NdpGroup(Spec):
     host_access: Literal["exclusive", "share", "ideal"]
     """What a host copy out of a unit's memory does to the unit: `exclusive` stops its computing,
     `share` takes the copy's bandwidth from it, `ideal` takes nothing."""
+    access_switch: Time = 0
+    """Handing a unit's memory from its core to the host before a copy, unless access is `ideal`:
+    rows closed, the bus turned over."""
     reduce: Literal["gpu", "cpu", "dimm-link"]
     """Where the units' partial results are summed."""
     doorbell: Time

@@ -100,6 +100,22 @@ def test_demand_goes_before_prefetch() -> None:
     assert beside == alone
 
 
+def test_a_copy_first_takes_the_memory_from_its_unit() -> None:
+    """The switch is part of a copy's set-up, unless copies do not touch the unit."""
+
+    def setup_ps(access: str, switch: str) -> int:
+        machine, _ = machine_of(
+            scheduler="on-demand",
+            scheduler__partition="expert-parallel",
+            system__ndp__host_access=access,
+            system__ndp__access_switch=switch,
+        )
+        return machine.copies[0][0].setup_ps
+
+    for access, cost_ps in (("exclusive", 700_000), ("share", 700_000), ("ideal", 0)):
+        assert setup_ps(access, "700 ns") - setup_ps(access, "0 ns") == cost_ps
+
+
 def test_host_copies_disturb_units_as_the_machine_says() -> None:
     """One of two experts of a unit is copied: near work waits for it, shares, or does not care."""
     near_ps: dict[str, int] = {}
@@ -108,6 +124,7 @@ def test_host_copies_disturb_units_as_the_machine_says() -> None:
             scheduler="monde",
             scheduler__dispatch__rounding="ceil",
             system__ndp__host_access=access,
+            system__ndp__access_switch="0 ns",
         )
         records: list[Record] = []
         stage = situation(Slot(0, False, 1), Slot(0, False, 1))
