@@ -23,7 +23,7 @@ LINKS: Final = {
     "A100-SXM4-80GB": "nvlink3",
     "H100-SXM-80GB": "nvlink4",
     "B200-SXM": "nvlink5",
-    "RTX-PRO-6000-Server": "pcie5-x16",
+    "RTX-PRO-6000-Server": "pcie5-x16-peer",
 }
 """The link that joins the GPUs of a measured machine, a port each on one switch."""
 UNKNOWN: Final = (("A100-SXM4-80GB", "torch.distributed nccl"),)
