@@ -66,10 +66,17 @@ class Loads:
 
     def after_ps(self, index: int, device: str) -> int:
         """The makespan if a slot were given to a device."""
-        self.give(index, device)
-        makespan_ps = self.makespan_ps
-        self.give(index, device, sign=-1)
-        return makespan_ps
+        parts = self._costs[index][device]
+        gpu_ps, cpu_ps = self.end_ps(GPU), self._cpu_ps
+        near_ps = max(self._units_ps.values(), default=0)
+        if device == GPU:
+            both = (self._copies_ps + parts[0][1], self._compute_ps + parts[1][1])
+            gpu_ps = sum(both) if self._serial else max(both)
+        elif device == CPU:
+            cpu_ps += parts[0][1]
+        else:
+            near_ps = max(near_ps, *[self._units_ps.get(u, 0) + part for u, part in parts])
+        return max(gpu_ps, cpu_ps, near_ps)
 
     def plan(self) -> Plan:
         """The plan; the GPU's residents go first, they hide the first copies."""

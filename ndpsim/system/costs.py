@@ -70,7 +70,7 @@ class StageCosts:
 
     def gpu_ps(self, slot: Slot) -> int:
         """Compute time on the GPU, weights present."""
-        return gpu_ps(self.memo, self.machine, expert_work(self.machine, slot.n_tokens))
+        return self.memo(expert_gpu_ps, self.machine, slot.n_tokens)
 
     def fetch_ps(self, slot: Slot) -> int:
         """Time to copy the weights (what is left of them) to the GPU behind another copy."""
@@ -86,26 +86,39 @@ class StageCosts:
 
     def blocked_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
         """(unit, time) that fetching the slot takes from its units' computing."""
-        if not self.machine.slices(slot.home, slot.n_tokens):
-            return ()
-        access = self.machine.ndp.host_access
-        copies = self.machine.copies[slot.home]
-        shards = self.machine.homes[slot.home].shards
-        if access == "exclusive":
-            return tuple((shard.unit, self.fetch_ps(slot)) for shard in shards)
-        if access == "share":
-            capacity = self.machine.capacity
-            return tuple(
-                (shard.unit, ps_for(copy.n_bytes, capacity[copy.route[0]]))
-                for shard, copy in zip(shards, copies, strict=True)
-            )
-        return ()
+        return self.memo(blocked_ps, self.machine, slot.home, self.fetch_ps(slot))
 
     def cpu_ps(self, slot: Slot) -> int:
         """Compute time on the host CPU: arithmetic or reading the weights, whichever is longer."""
-        machine = self.machine
-        read_ps = transfer_ps(machine.reads[slot.home], machine.capacity)
-        return max(cpu_ps(self.memo, machine, expert_work(machine, slot.n_tokens)), read_ps)
+        return self.memo(expert_cpu_ps, self.machine, slot.home, slot.n_tokens)
+
+
+def blocked_ps(
+    memo: Memo, machine: Machine, home: int, fetch_ps: int
+) -> tuple[tuple[str, int], ...]:
+    """(unit, time) that a copy of this duration takes from the computing of a home's units."""
+    if not machine.slices(home, 1):
+        return ()
+    access, shards = machine.ndp.host_access, machine.homes[home].shards
+    if access == "exclusive":
+        return tuple((shard.unit, fetch_ps) for shard in shards)
+    if access == "share":
+        return tuple(
+            (shard.unit, ps_for(copy.n_bytes, machine.capacity[copy.route[0]]))
+            for shard, copy in zip(shards, machine.copies[home], strict=True)
+        )
+    return ()
+
+
+def expert_gpu_ps(memo: Memo, machine: Machine, n_tokens: int) -> int:
+    """Time of one expert on the GPU, weights present."""
+    return gpu_ps(memo, machine, expert_work(machine, n_tokens))
+
+
+def expert_cpu_ps(memo: Memo, machine: Machine, home: int, n_tokens: int) -> int:
+    """Time of one expert on the host: arithmetic or reading the weights, whichever is longer."""
+    read_ps = transfer_ps(machine.reads[home], machine.capacity)
+    return max(cpu_ps(memo, machine, expert_work(machine, n_tokens)), read_ps)
 
 
 def cpu_ps(memo: Memo, machine: Machine, operators: Sequence[Operator]) -> int:

@@ -110,6 +110,10 @@ class Residency:
         self._on_gpu = [home.shards[0].unit == GPU for home in placement.homes]
         self.resident = [[self._on_gpu[home] for home in row] for row in self._home_of]
         """By MoE layer and expert."""
+        self._whole = [
+            Transfer(home, tuple(copy.n_bytes for copy in copies))
+            for home, copies in enumerate(machine.copies)
+        ]
         self._n_resident = 0
         self._coming: list[ExpertId] = []
         self.queue: Queue = ()
@@ -211,21 +215,18 @@ class Residency:
             return
         coming = set(self._coming)
         wanted = [e for e in loads if e not in coming and not self.resident[e[0]][e[1]]]
-        transfers = [self._whole(expert) for expert in wanted]
+        if not wanted:
+            return
+        transfers = [self._whole[self._home_of[layer][expert]] for layer, expert in wanted]
         self._coming += wanted
         self.queue = queue_of(_each(self.queue) + transfers)
-
-    def _whole(self, expert: ExpertId) -> Transfer:
-        """A transfer that has not begun."""
-        home = self._home_of[expert[0]][expert[1]]
-        return Transfer(home, tuple(copy.n_bytes for copy in self._machine.copies[home]))
 
     def _withdraw(
         self, layer: int, active: Sequence[tuple[int, int]]
     ) -> dict[int, tuple[int, ...]]:
         """Take a layer's transfers out of the queue; what is left of those begun and needed."""
         pairs = list(zip(self._coming, _each(self.queue), strict=True))
-        kept = [(expert, transfer) for expert, transfer in pairs if expert[0] != layer]
+        kept = [pair for pair in pairs if pair[0][0] != layer]
         if len(kept) == len(pairs):
             return {}
         self._coming = [expert for expert, _ in kept]
@@ -234,7 +235,7 @@ class Residency:
         return {
             expert[1]: transfer.left
             for expert, transfer in pairs
-            if expert[0] == layer and expert[1] in needed and transfer != self._whole(expert)
+            if expert[0] == layer and expert[1] in needed and transfer != self._whole[transfer.home]
         }
 
 

@@ -79,7 +79,11 @@ def _classes(machine: Machine) -> tuple[tuple[Block, ...], ...]:
     None if homes are not whole on one unit each, or if units are chained to reduce.
     """
     whole = [home.shards[0].unit for home in machine.homes if len(home.shards) == 1]
-    if len(whole) < len(machine.homes) or whole != list(machine.units) or machine.ndp.reduce == "dimm-link":
+    if (
+        len(whole) < len(machine.homes)
+        or whole != list(machine.units)
+        or machine.ndp.reduce == "dimm-link"
+    ):
         return ()
     blocks: dict[tuple[str, ...], list[int]] = {}
     for index, unit in enumerate(machine.units):

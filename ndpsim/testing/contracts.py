@@ -262,7 +262,8 @@ class CacheContract(PolicyContract):
 def _lives(view: FakeRoom) -> st.SearchStrategy[list[Event]]:
     """Events in any order; those that make no sense for an expert are skipped when lived."""
     experts = st.tuples(st.integers(0, view.n_moe_layers - 1), st.integers(0, view.n_experts - 1))
-    return st.lists(st.tuples(st.sampled_from(("prefetched", "fetched", "used")), experts))
+    events = st.sampled_from(("prefetched", "fetched", "fetched", "used"))
+    return st.lists(st.tuples(events, experts), max_size=40)
 
 
 def _live(policy: Cache, state: CacheState, life: list[Event]) -> list[tuple[Event, Verdict]]:

@@ -53,7 +53,7 @@ def rooms() -> st.SearchStrategy[FakeRoom]:
     """From no room at all to room for every expert."""
     return st.builds(
         FakeRoom,
-        capacity=st.integers(0, 20),
+        capacity=st.one_of(st.integers(0, 3), st.integers(0, 20)),
         n_moe_layers=st.integers(1, 4),
         n_experts=st.integers(1, 5),
     )

@@ -43,7 +43,8 @@ class LoadBalance(Dispatch):
             if split.makespan_ps < best_ps:
                 best_ps, n_best = split.makespan_ps, len(split.gpu)
         gpu = split.gpu[:n_best]
-        return Plan(gpu=tuple(gpu), near=tuple(i for i in range(len(slots)) if i not in gpu))
+        rest = sorted({*range(len(slots))}.difference(gpu))
+        return Plan(gpu=tuple(gpu), near=tuple(rest))
 
 
 class _Split:
@@ -51,7 +52,8 @@ class _Split:
 
     def __init__(self, view: DispatchView) -> None:
         self._view = view
-        self._near = [() if slot.resident else view.near_ps(slot) for slot in view.slots]
+        near = {slot: () if slot.resident else view.near_ps(slot) for slot in {*view.slots}}
+        self._near = [near[slot] for slot in view.slots]
         self._load_ps: dict[str, int] = {}
         self._arrival_ps = 0
         self.gpu: list[int] = []
