@@ -8,25 +8,13 @@ from ndpsim.errors import ConfigError
 from ndpsim.link import LinkSpec
 from ndpsim.spec import load_preset, preset_names
 
-CPUS: Final = (
-    (r"7950X", "ryzen-9-7950x"),
-    (r"7800X3D", "ryzen-7-7800x3d"),
-    (r"9800X3D", "ryzen-7-9800x3d"),
-    (r"5950X", "ryzen-9-5950x"),
-    (r"7965WX", "threadripper-pro-7965wx"),
-    (r"7975WX", "threadripper-pro-7975wx"),
-    (r"EPYC 9355", "epyc-9355"),
+SOCKETS: Final = (
     (r"2x EPYC 7452.*(both|64c)", "epyc-7452-2p"),
-    (r"EPYC 7452", "epyc-7452"),
-    (r"EPYC 7302", "epyc-7302"),
     (r"2x Xeon Gold 6526Y.*(one NUMA|confined to one)", "xeon-gold-6526y"),
     (r"2x Xeon Gold 6526Y", "xeon-gold-6526y-2p"),
     (r"2x Xeon Gold 6454S", "xeon-gold-6454s-2p"),
-    (r"Xeon Gold 6454S", "xeon-gold-6454s"),
-    (r"Xeon Gold 6252", "xeon-gold-6252"),
-    (r"i9-10900X", "i9-10900x"),
 )
-"""Patterns in a processor's name and the remark that follows it, first match first."""
+"""Patterns in a processor's name and the remark that follows it, where sockets matter."""
 
 
 def find_cpu(name: str, remark: str = "") -> CpuSpec:
@@ -35,9 +23,17 @@ def find_cpu(name: str, remark: str = "") -> CpuSpec:
 
 
 def cpu_preset(name: str, remark: str = "") -> str:
-    """The name of the preset of a host."""
-    for pattern, preset in CPUS:
+    """The name of the preset of a host: the one whose model number the name contains.
+
+    >>> cpu_preset("AMD Ryzen 7950X, 2 CCD")
+    'ryzen-9-7950x'
+    """
+    for pattern, preset in SOCKETS:
         if re.search(pattern, f"{name} {remark}"):
+            return preset
+    words = re.findall(r"[a-z0-9]+", name.lower())
+    for preset in preset_names("cpu"):
+        if preset.split("-")[-1] in words:
             return preset
     raise ConfigError("cpu", f"no preset for '{name}'" if name else "the host is not named")
 
