@@ -36,7 +36,7 @@ FORMATS: Final = {
     "fp16": Format("fp16", 16),
     "nvfp4": Format("nvfp4", 4, 16, 8),
     "mxfp4": Format("mxfp4", 4, 32, 8),
-    "ds_fp4": Format("ds_fp4", 4, 32, 8),
+    "ds_fp4": Format("mxfp4", 4, 32, 8),
     "q4_k_m": Format("q4_k_m", 4, 32, 16),
     "int4 g64": Format("int4", 4, 64, 16),
 }
