@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ndpsim.registry import register as register
     from ndpsim.study.compare import Comparison as Comparison
     from ndpsim.study.compare import compare as compare
+    from ndpsim.study.sweep import load_sweep as load_sweep
+    from ndpsim.study.sweep import sweep as sweep
     from ndpsim.workload import read_trace as load_trace
 
     __version__: str
@@ -22,9 +24,11 @@ _PUBLIC: Final = {
     "RunResult": ("ndpsim.experiment.result", "RunResult"),
     "compare": ("ndpsim.study", "compare"),
     "load_run": ("ndpsim.experiment.files", "load_run"),
+    "load_sweep": ("ndpsim.study", "load_sweep"),
     "load_trace": ("ndpsim.workload", "read_trace"),
     "register": ("ndpsim.registry", "register"),
     "run": ("ndpsim.experiment.run", "run"),
+    "sweep": ("ndpsim.study", "sweep"),
 }
 """Public name -> the module that holds it, and its name there."""
 
@@ -34,9 +38,11 @@ __all__ = [
     "__version__",
     "compare",
     "load_run",
+    "load_sweep",
     "load_trace",
     "register",
     "run",
+    "sweep",
 ]
 
 

@@ -141,6 +141,35 @@ def compare(
     commands.compare(config, schedulers, overrides or [], output, as_json)
 
 
+@app.command()
+def sweep(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file of a sweep.")],
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", metavar="N", help="Processes; by default one per core."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="ADDRESS", help="A Dask scheduler to use instead."),
+    ] = None,
+    overrides: Overrides = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Folder of the results; a sweep goes on there."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count the points, time one, and run no more.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Simulate many points of a design space, on all cores or a cluster."""
+    from ndpsim.cli import sweeps
+
+    sweeps.sweep(config, overrides or [], output, as_json, jobs, cluster, dry_run=dry_run)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="E.g. model, system, dispatch.")],
