@@ -102,6 +102,9 @@ class Placed:
     gpu: GpuSpec | None
     cpu: CpuSpec | None
     n_host_layers: int
+    """MoE layers whose experts are in host memory ..."""
+    n_pinned: int
+    """... but for so many of each, which the GPU keeps as well."""
     dispatch: Dispatch | None
     """How experts in host memory are computed."""
     link: str
@@ -175,15 +178,17 @@ def _placed(row: Mapping[Any, Any]) -> Placed:
         else None
     )
     if offload == "cpu_only":
-        return Placed(model, formats, None, host, model.n_moe_layers, None, "")
+        return Placed(model, formats, None, host, model.n_moe_layers, 0, None, "")
     preset = gpu_preset(_gpu_name(str(row["gpu"])))
     link = next((link for pattern, link in PCIE if re.search(pattern, preset)), "pcie4-x16")
     spec = load_preset("gpu", preset, GpuSpec)
     n_layers, scheduler = _host_layers(row, model, offload)
+    pinned = re.search(r"(\d+) of \d+ experts per layer on GPU", str(row["offload_detail"] or ""))
+    n_pinned = int(pinned[1]) if pinned else 0
     dispatch = load_preset("scheduler", scheduler, SchedulerSpec).dispatch if scheduler else None
     if host is None and scheduler:
         host = load_preset("cpu", "ryzen-9-7950x", CpuSpec)  # it only holds what is copied
-    placed = Placed(model, formats, spec, host, n_layers, dispatch, link)
+    placed = Placed(model, formats, spec, host, n_layers, n_pinned, dispatch, link)
     _fits(placed, row)
     return placed
 
@@ -219,7 +224,9 @@ def _host_layers(row: Mapping[Any, Any], model: ModelSpec, offload: str) -> tupl
     if offload == "partial_experts_cpu":
         counted = re.search(r"(\d+) of (\d+)(?! experts)", detail)
         plain = re.search(r"n-cpu-moe (\d+)", detail)
-        if counted and "experts per layer" not in detail and int(counted[2]) <= model.n_layers:
+        if "experts per layer on GPU" in detail:
+            return model.n_moe_layers, "cpu-offload"
+        if counted and int(counted[2]) <= model.n_layers:
             return int(counted[1]), "cpu-offload"
         if plain:
             return min(int(plain[1]), model.n_moe_layers), "cpu-offload"
@@ -258,6 +265,7 @@ def _fits(placed: Placed, row: Mapping[Any, Any]) -> None:
     model, formats = placed.model, placed.formats
     context = _context(row, _microbatch(row) if row["decode_tok_s"] is None else 1)
     n_here = (model.n_moe_layers - placed.n_host_layers) * model.n_experts
+    n_here += placed.n_host_layers * placed.n_pinned
     needed = (
         non_expert_bytes(model, formats)
         + n_here * expert_bytes(model, formats.expert)
@@ -320,7 +328,8 @@ def _host_ps(memo: Memo, placed: Placed, loads: tuple[int, ...], n_tokens: int) 
     if placed.dispatch is None:
         return _on_host_ps(memo, placed, loads, n_tokens)
     machine = _machine(placed)
-    slots = tuple(sorted(Slot(0, False, load) for load in loads))
+    n_hits = round(len(loads) * placed.n_pinned / model.n_experts)
+    slots = tuple(sorted(Slot(0, i < n_hits, load) for i, load in enumerate(loads)))
     shared = shared_operators(model, formats, n_tokens)
     phase: Phase = "decode" if n_tokens == 1 else "prefill"
     situation = Situation("experts", phase, n_tokens, shared, slots)

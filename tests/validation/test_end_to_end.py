@@ -66,6 +66,20 @@ def test_what_is_off_the_gpu_costs_more_layer_by_layer(tmp_path) -> None:
     assert part == pytest.approx(here + (there - here) * 14 / 48)
 
 
+def test_experts_kept_on_the_gpu_are_hit_by_their_share(tmp_path) -> None:
+    host = "RTX4090,1,Ryzen 7950X,,"
+    done = rates(
+        tmp_path,
+        *(
+            f"{QWEN},{host},partial_experts_cpu,{n} of 128 experts per layer on GPU,512,0,,9,1,low,"
+            for n in (4, 32, 96)
+        ),
+        f"{QWEN},{host},experts_cpu,,512,0,,100,1,high,",
+    )
+    none, quarter, most, all_out = (case.got for case in done)
+    assert none == all_out < quarter < most
+
+
 def test_rows_we_cannot_express_say_why(tmp_path) -> None:
     done = rates(
         tmp_path,
@@ -103,7 +117,7 @@ def test_a_step_holds_every_layer_once() -> None:
 
     def took_ps(n_layers: int) -> int:
         cut = model.model_copy(update={"n_layers": n_layers})
-        return step_ps(Memo(), Placed(cut, formats, gpu, None, 0, None, ""), Step(1, 1, 100))
+        return step_ps(Memo(), Placed(cut, formats, gpu, None, 0, 0, None, ""), Step(1, 1, 100))
 
     one, two, four = took_ps(1), took_ps(2), took_ps(4)
     assert four - two == 2 * (two - one)
