@@ -61,16 +61,17 @@ def execute(
     product of a slice waits for its activation function. When computing stalls the stream, later
     loads shift by the stall; refreshes keep their place in the stream.
     """
+    n_streams = ndp.streams
     marks: list[int] = []
     compute_ps: list[int] = []
     read = 0
     for piece in slices:
         for end, tile_ps in memo(tiles, ndp, piece):
-            marks.append(ceil_div(read + end, ndp.streams))
+            marks.append(ceil_div(read + end, n_streams))
             compute_ps.append(tile_ps)
         read += piece.weight_bytes
     offset_ps = refresh_offset_ps % refresh_interval_ps(ndp)
-    stream = Stream(n_bytes=ceil_div(read, ndp.streams), refresh_offset_ps=offset_ps)
+    stream = Stream(n_bytes=ceil_div(read, n_streams), refresh_offset_ps=offset_ps)
     arrivals = memo(stream_marks, memo(lane, ndp), stream, tuple(marks))
     return Execution(
         duration_ps=pipeline_ps(arrivals.marks_ps, compute_ps)
