@@ -1,7 +1,7 @@
 """JSON schema of a spec, for editors."""
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
@@ -9,6 +9,9 @@ from pydantic_core import core_schema
 from ndpsim.errors import ConfigError
 from ndpsim.spec.model import Spec
 from ndpsim.spec.presets import preset_names
+
+IN_FILE: Final[JsonSchemaValue] = {"type": "string", "pattern": r"\.py:[A-Za-z_]\w*$"}
+"""A member of a family that is a class in a file: ``PATH.py:Class``."""
 
 
 def schema(spec_type: type[Spec]) -> dict[str, Any]:
@@ -48,7 +51,12 @@ class _AsWritten(GenerateJsonSchema):
                 return tagged | {"required": [tag, *fields.get("required", [])]}
         named: JsonSchemaValue = {"type": "string", "enum": spec.family_names()}
         forms = [self.generate_inner(m.__pydantic_core_schema__) for m in members.values()]
-        return {"anyOf": [named, *forms], "title": spec.__name__}
+        of_a_file: JsonSchemaValue = {
+            "type": "object",
+            "required": [tag],
+            "properties": {tag: IN_FILE},
+        }
+        return {"anyOf": [named, *forms, IN_FILE, of_a_file], "title": spec.__name__}
 
 
 def _members(spec: type[Spec]) -> dict[str, type[Spec]]:

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -24,9 +25,11 @@ def test_a_spec_with_presets_may_be_a_name_its_fields_or_differences(definitions
 
 
 def test_a_family_may_be_a_name_or_a_member_with_its_fields(definitions):
-    name, *members = definitions["Keep"]["anyOf"]
+    name, *members, in_a_file, tagged = definitions["Keep"]["anyOf"]
     assert name == {"type": "string", "enum": ["nothing", "recent"]}
     assert [member["$ref"] for member in members] == ["#/$defs/Nothing", "#/$defs/Recent"]
+    assert re.search(in_a_file["pattern"], "some/rules.py:Mine")
+    assert tagged["properties"]["policy"] == in_a_file
     assert definitions["Recent"]["required"] == ["policy"]
     assert definitions["Recent"]["properties"]["policy"] == {"const": "recent"}
     assert "capacity" in definitions["Recent"]["properties"]

@@ -163,3 +163,45 @@ def test_a_partial_sum_can_be_reduced_on_the_cpu_or_over_dimm_links() -> None:
         assert vectors_to_gpu == (4 if reduce == "gpu" else 1)
         on_links = sum(n for name, n in moved.items() if name.endswith(".out"))
         assert on_links == (3 * machine.vector_bytes(1) if reduce == "dimm-link" else 0)
+
+
+def test_a_decision_takes_time_on_the_device_that_runs_it() -> None:
+    """On the host it waits for the router's ids; on the GPU it goes before them; it may be free."""
+    found = {}
+    for device in ("cpu", "gpu"):
+        for cost in ("0 ns", "3 us"):
+            machine, spec = machine_of(
+                scheduler="load-balanced",
+                scheduler__dispatch__decision_device=device,
+                scheduler__dispatch__decision_base=cost,
+                scheduler__dispatch__decision_per_expert="0 ns",
+            )
+            stage = situation(Slot(0, False, 1))
+            outcome = simulate(Memo(), machine, spec.scheduler.dispatch, stage)
+            found[device, cost] = (outcome.duration_ps, dict(outcome.busy_ps))
+    for device in ("cpu", "gpu"):
+        (free_ps, free), (full_ps, full) = found[device, "0 ns"], found[device, "3 us"]
+        assert full_ps - free_ps == 3_000_000
+        assert full[device] - free.get(device, 0) == 3_000_000
+
+
+def test_decisions_of_prefetch_and_cache_are_charged_on_the_host() -> None:
+    machine, spec = machine_of(scheduler="on-demand")
+    slot = Slot(0, False, 1)
+    free = simulate(Memo(), machine, spec.scheduler.dispatch, situation(slot))
+    full = simulate(Memo(), machine, spec.scheduler.dispatch, situation(slot, host_ps=2_000))
+    assert full.duration_ps - free.duration_ps == 2_000
+
+
+def test_a_copy_that_speculation_had_begun_is_only_finished_on_demand() -> None:
+    machine, spec = machine_of(scheduler="on-demand")
+    (size,) = (copy.n_bytes for copy in machine.copies[0])
+    outcomes = [
+        simulate(Memo(), machine, spec.scheduler.dispatch, situation(Slot(0, False, 1, left)))
+        for left in ((), (size // 3,), (0,))
+    ]
+    moved = [dict(outcome.n_bytes).get("pcie.down", 0) for outcome in outcomes]
+    assert moved == [size, size // 3, 0]
+    durations = [outcome.duration_ps for outcome in outcomes]
+    assert durations == sorted(durations, reverse=True)
+    assert len(set(durations)) == 3
