@@ -65,3 +65,79 @@ def test_the_seed_papers_scheduler_is_all_three_parts():
 def test_what_cannot_work_is_refused(differences, message):
     with pytest.raises(ValueError, match=message):
         scheduler(**differences)
+
+
+# --- what a scheduler uses -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "devices", "fields"),
+    [
+        ("edge-gpu-ndp", ("gpu", "ndp"), ("ids",)),
+        ("fiddler", ("gpu", "host", "cpu"), ("ids", "other sequences")),
+        ("mixtral-offloading", ("gpu", "host"), ("ids",)),
+        ("trimoe", ("gpu", "ndp", "cpu"), ("ids", "other sequences")),
+        ("cxl-ndp", ("gpu", "ndp"), ("ids", "weights")),
+        ("oracle", ("gpu", "ndp"), ("ids", "the future")),
+        ("gpu-only", ("gpu",), ("ids",)),
+    ],
+)
+def test_a_scheduler_states_its_devices_and_trace_fields(name, devices, fields):
+    spec = load_preset("scheduler", name, SchedulerSpec)
+    assert spec.devices == devices
+    assert spec.trace_fields == fields
+    assert spec.exact
+
+
+def test_only_an_oracle_sees_the_future():
+    names = preset_names("scheduler")
+    seeing = [n for n in names if load_preset("scheduler", n, SchedulerSpec).oracle]
+    assert seeing == ["oracle"]
+
+
+def test_every_published_scheduler_has_a_name():
+    assert {
+        "expert-parallel",
+        "tensor-parallel",
+        "load-balanced",
+        "prefetch",
+        "edge-gpu-ndp",
+        "monde",
+        "monde-ndp",
+        "moe-ondemand",
+        "on-demand-lru",
+        "fiddler",
+        "dynande",
+        "dynande-no-cache",
+        "mixtral-offloading",
+        "dali",
+        "trimoe",
+        "cxl-ndp",
+        "oracle",
+    } <= set(preset_names("scheduler"))
+
+
+@pytest.mark.parametrize("name", preset_names("scheduler"))
+def test_every_decision_can_be_free(name):
+    spec = load_preset("scheduler", name, SchedulerSpec)
+    free = {"decision_base": "0 ns", "decision_per_expert": "0 ns"}
+    for part in (spec.dispatch, spec.prefetch, spec.cache):
+        fields = {k: v for k, v in part.model_dump(mode="json").items() if k != "policy"}
+        assert type(part).model_validate(fields | free).decision_ps(128) == 0
+
+
+def test_identity_counts_a_file_by_its_content(tmp_path):
+    def identity(path):
+        policy = {"policy": "balanced", "profile": str(path)}
+        return scheduler(partition=policy).identity()
+
+    first, copy, other = (tmp_path / name for name in ("a.csv", "b.csv", "c.csv"))
+    first.write_text("layer,expert,count\n0,0,1\n")
+    copy.write_text(first.read_text())
+    other.write_text("layer,expert,count\n0,0,2\n")
+    assert identity(first) == identity(copy) != identity(other)
+
+
+def test_a_lookahead_needs_a_cache_that_keeps_what_arrives():
+    with pytest.raises(ValueError, match="prefetch 'next-gate' needs a cache that keeps"):
+        scheduler(prefetch={"policy": "next-gate", "recall": 0.9})
