@@ -21,11 +21,15 @@ _NUMBERS: Final = ("n", "median_abs_error", "bias", "p90_abs_error")
 
 @validate_app.command()
 def gpu(reference: Reference = None, as_json: Json = False) -> None:
-    """GPU operators against measured times, by GPU, operator, format and timing kind."""
+    """GPU operators against measured times, by GPU, operator, format and timing kind.
+
+    Copies over links are compared as well where their table lies beside or above.
+    """
     from ndpsim.cli.output import print_json, print_view
     from ndpsim.validation import summarize, validate_gpu
+    from ndpsim.validation.links import links_beside
 
-    cases = validate_gpu(reference)
+    cases = (*validate_gpu(reference), *links_beside(reference))
     summary = summarize(cases)
     if as_json:
         rows = [

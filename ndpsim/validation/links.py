@@ -16,7 +16,7 @@ from ndpsim.units import PS_PER_S
 from ndpsim.validation.gpu import Case
 from ndpsim.validation.hosts import find_cpu, find_link
 from ndpsim.validation.overview import overview
-from ndpsim.validation.reference import find_file, read_table
+from ndpsim.validation.reference import find_file, find_folder, read_table
 from ndpsim.workload.operators import Format, Gemm
 
 COLUMNS: Final = (
@@ -58,6 +58,15 @@ def validate_links(reference: str | None = None) -> tuple[Case, ...]:
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
     memo = Memo()
     return tuple(_case(number, row, memo) for number, row in enumerate(rows, start=2))
+
+
+def links_beside(reference: str | None = None) -> tuple[Case, ...]:
+    """The rows of a table of links beside or above the tables of GPU times; none without it."""
+    folder = find_folder(reference, "gpu")
+    for place in (folder, folder.parent):
+        if (place / f"{STEM}.csv").is_file():
+            return validate_links(str(place))
+    return ()
 
 
 def _case(number: int, row: Mapping[Any, Any], memo: Memo) -> Case:
