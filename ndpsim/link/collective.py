@@ -141,6 +141,19 @@ def all_to_all(members: Sequence[str], n_bytes: int) -> Sends:
     )
 
 
+def all_to_all_rounds(members: Sequence[str], n_bytes: int) -> Sends:
+    """The same, one peer at a time: in round i to the i-th neighbour, after the round before."""
+    n, parts = len(members), _parts(n_bytes, len(members))
+    sends: list[Send] = []
+    for distance in range(1, n):
+        for rank, member in enumerate(members):
+            peer = (rank + distance) % n
+            first = (distance - 2) * n
+            after = () if distance == 1 else (first + rank, first + (rank - distance + 1) % n)
+            sends.append(Send(member, members[peer], parts[peer], after))
+    return tuple(sends)
+
+
 ALL_REDUCE: Final[dict[str, Callable[[Sequence[str], int], Sends]]] = {
     "ring": all_reduce_ring,
     "tree": all_reduce_tree,

@@ -13,7 +13,7 @@ from ndpsim.link import (
     Sends,
     Topology,
     all_gather,
-    all_to_all,
+    all_to_all_rounds,
     build_topology,
     run_sends,
 )
@@ -50,6 +50,9 @@ PROTOCOLS: Final = (
 )
 """Links are calibrated with LL; the others pay the difference."""
 
+PEER_PROTOCOLS: Final = tuple(p for p in PROTOCOLS if p.name != "LL128")
+"""What NCCL uses between two peers that send and receive."""
+
 DIRECT: Final = Protocol("direct", 0, 1.0)
 """Kernels that store data straight into every peer's memory, as vLLM's own all-reduce does."""
 
@@ -66,23 +69,25 @@ def collective_us(gpu: str, op: str, framework: str, n_gpus: int, n_bytes: int) 
     if link is None or (gpu, framework) in UNKNOWN:
         raise ConfigError("comm", f"how the GPUs of the '{gpu}' machine are joined is not stated")
     members = tuple(f"gpu{i}" for i in range(n_gpus))
-    choices = [(protocol, sends) for protocol in PROTOCOLS for sends in _nccl(op, members, n_bytes)]
+    protocols = PEER_PROTOCOLS if op in ("alltoall", "sendrecv") else PROTOCOLS
+    sends = _nccl(op, members, n_bytes)
+    choices = [(protocol, sends) for protocol in protocols]
     if framework.startswith("vllm"):
         own = (ALL_REDUCE[name](members, n_bytes) for name in ("direct", "two-step"))
         choices += [(DIRECT, sends) for sends in own]
     return min(_time_ps(link, n_gpus, protocol, sends) for protocol, sends in choices) / 1e6
 
 
-def _nccl(op: str, members: tuple[str, ...], n_bytes: int) -> list[Sends]:
-    """What NCCL may choose."""
+def _nccl(op: str, members: tuple[str, ...], n_bytes: int) -> Sends:
+    """What NCCL does on one machine, where its trees are chains and gain nothing over a ring."""
     if op == "allreduce":
-        return [ALL_REDUCE[name](members, n_bytes) for name in ("ring", "tree")]
+        return ALL_REDUCE["ring"](members, n_bytes)
     if op == "all_gather":
-        return [all_gather(members, n_bytes)]
+        return all_gather(members, n_bytes)
     if op == "alltoall":
-        return [all_to_all(members, n_bytes)]
+        return all_to_all_rounds(members, n_bytes)
     if op == "sendrecv":
-        return [tuple(Send(a, b, n_bytes) for a, b in zip(members, members[::-1], strict=True))]
+        return tuple(Send(a, b, n_bytes) for a, b in zip(members, members[::-1], strict=True))
     raise ConfigError("comm", f"no model of '{op}'")
 
 

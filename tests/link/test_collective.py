@@ -14,6 +14,7 @@ from ndpsim.link import (
     all_gather,
     all_reduce,
     all_to_all,
+    all_to_all_rounds,
     broadcast,
     build_topology,
     gather,
@@ -97,6 +98,9 @@ def test_direct_exchanges_take_one_step(n: int) -> None:
     assert direct.duration_ps == expected_ps
     exchanged = run_sends(switched(n), all_to_all(gpus(n), 1_000_000 * n))
     assert exchanged.duration_ps == expected_ps
+    rounds = run_sends(switched(n), all_to_all_rounds(gpus(n), 1_000_000 * n))
+    assert rounds.duration_ps == steps_ps(n - 1, 1_000_000)
+    assert rounds.n_bytes == exchanged.n_bytes
     halves = all_reduce(switched(n), gpus(n), 1_000_000 * n, "two-step")
     assert halves.duration_ps == pytest.approx(steps_ps(2, (n - 1) * 1_000_000), abs=ROUNDING_PS)
 
