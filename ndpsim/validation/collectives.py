@@ -56,9 +56,17 @@ PEER_PROTOCOLS: Final = tuple(p for p in PROTOCOLS if p.name != "LL128")
 DIRECT: Final = Protocol("direct", 0, 1.0)
 """Kernels that store data straight into every peer's memory, as vLLM's own all-reduce does."""
 
+MAX_PCIE_PEERS: Final = 2
+"""GPUs without NVLink that vLLM's kernel serves (vllm, custom_all_reduce.py)."""
 
-def collective_us(gpu: str, op: str, framework: str, n_gpus: int, n_bytes: int) -> float:
+
+def collective_us(
+    gpu: str, op: str, framework: str, n_gpus: int, n_bytes: int, launch_ps: int
+) -> float:
     """Microseconds of a collective of `n_bytes` per GPU, the best of what its library may choose.
+
+    vLLM's own kernel is launched as any other, in `launch_ps`, and meets its peers once before data
+    moves; it serves GPUs that are all joined by NVLink, or two over PCIe.
 
     Raises
     ------
@@ -71,11 +79,11 @@ def collective_us(gpu: str, op: str, framework: str, n_gpus: int, n_bytes: int) 
     members = tuple(f"gpu{i}" for i in range(n_gpus))
     protocols = PEER_PROTOCOLS if op in ("alltoall", "sendrecv") else PROTOCOLS
     sends = _nccl(op, members, n_bytes)
-    choices = [(protocol, sends) for protocol in protocols]
-    if framework.startswith("vllm"):
+    times = [_time_ps(link, n_gpus, protocol, sends) for protocol in protocols]
+    if framework.startswith("vllm") and (link.startswith("nvlink") or n_gpus == MAX_PCIE_PEERS):
         own = (ALL_REDUCE[name](members, n_bytes) for name in ("direct", "two-step"))
-        choices += [(DIRECT, sends) for sends in own]
-    return min(_time_ps(link, n_gpus, protocol, sends) for protocol, sends in choices) / 1e6
+        times += [_time_ps(link, n_gpus, DIRECT, sends, launch_ps) for sends in own]
+    return min(times) / 1e6
 
 
 def _nccl(op: str, members: tuple[str, ...], n_bytes: int) -> Sends:
@@ -91,15 +99,18 @@ def _nccl(op: str, members: tuple[str, ...], n_bytes: int) -> Sends:
     raise ConfigError("comm", f"no model of '{op}'")
 
 
-def _time_ps(link: str, n_gpus: int, protocol: Protocol, sends: Sends) -> int:
-    return run_sends(_machine(link, n_gpus, protocol), sends).duration_ps
+def _time_ps(
+    link: str, n_gpus: int, protocol: Protocol, sends: Sends, launch_ps: int | None = None
+) -> int:
+    return run_sends(_machine(link, n_gpus, protocol, launch_ps), sends).duration_ps
 
 
 @lru_cache(maxsize=64)
-def _machine(link: str, n_gpus: int, protocol: Protocol) -> Topology:
+def _machine(link: str, n_gpus: int, protocol: Protocol, launch_ps: int | None) -> Topology:
     spec = load_preset("link", link, LinkSpec)
     spec = spec.model_copy(
         update={
+            "setup": spec.setup if launch_ps is None else launch_ps + spec.latency,
             "latency": spec.latency + protocol.step_ps,
             "streaming_frac": spec.streaming_frac * protocol.data_frac,
         }

@@ -218,10 +218,12 @@ def _modelled_us(stem: str, row: dict[str, Any], memo: Memo, gpus: _Gpus) -> flo
 
 def _collective_us(row: dict[str, Any], gpus: _Gpus) -> float:
     """A collective over the machine's links; launched eagerly, the host is in its way."""
+    gpu = gpus(row["gpu"], "graph")
     took_us = collective_us(
-        row["gpu"], row["op"], row["framework"], int(row["num_gpus"]), int(row["bytes"])
-    )
-    return took_us + (gpus(row["gpu"], "eager").launch_eager / 1e6 if _is_eager(row) else 0.0)
+        row["gpu"], row["op"], row["framework"], int(row["num_gpus"]), int(row["bytes"]),
+        gpu.launch_graph,
+    )  # fmt: skip
+    return took_us + (gpu.launch_eager / 1e6 if _is_eager(row) else 0.0)
 
 
 def _is_eager(row: dict[str, Any]) -> bool:
