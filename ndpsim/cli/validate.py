@@ -27,10 +27,13 @@ def gpu(reference: Reference = None, as_json: Json = False) -> None:
     """
     from ndpsim.cli.output import print_json, print_view
     from ndpsim.validation import summarize, validate_gpu
-    from ndpsim.validation.links import links_beside
+    from ndpsim.validation.links import links_beside, summarize_links
 
-    cases = (*validate_gpu(reference), *links_beside(reference))
+    links = links_beside(reference)
+    cases = (*validate_gpu(reference), *links)
     summary = summarize(cases)
+    if links:
+        summary["targets"] += summarize_links(links)["targets"]
     if as_json:
         rows = [
             {
