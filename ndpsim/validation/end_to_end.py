@@ -63,31 +63,39 @@ MODELS: Final = (
     (r"Qwen3-235B-A22B", "qwen3-235b-a22b"),
     (r"DeepSeek-V3", "deepseek-v3"),
     (r"DeepSeek-(Coder-)?V2-Lite", "deepseek-v2-lite"),
-    (r"gpt-oss-20b", "gpt-oss-20b"),
-    (r"Mixtral-8x7B", "mixtral-8x7b"),
+    (r"(?i)gpt-oss-20b", "gpt-oss-20b"),
+    (r"(?i)gpt-oss-120b", "gpt-oss-120b"),
+    (r"(?i)Mixtral-8x7B", "mixtral-8x7b"),
+    (r"(?i)Mixtral-8x22B", "mixtral-8x22b"),
+    (r"(?i)Phi-3\.5-MoE", "phi-3.5-moe"),
+    (r"(?i)OLMoE-1B-7B", "olmoe-1b-7b"),
+    (r"(?i)Qwen1\.5-MoE", "qwen1.5-moe-a2.7b"),
+    (r"(?i)DeepSeek-MoE-16B", "deepseek-moe-16b"),
 )
 """Patterns of model names and our presets of them."""
 
 Q8_0: Final = Format("q8_0", 8, 32, 16)
-Q5_K: Final = Format("q5_k", 5, 32, 16)
-Q4_0: Final = Format("q4_0", 4, 32, 16)
 MXFP4: Final = Format("mxfp4", 4, 32, 8)
 BF16: Final = Format("bf16", 16)
 FP16: Final = Format("fp16", 16)
-FORMATS: Final = (
-    (r"^IQ4_XS experts/Q5_K attn", Format("iq4_xs", 4, 32, 8), Q5_K),
-    (r"^mix-IQ4_K", Q4_0, Q5_K),
-    (r"^(Q4_0|Q4_K_M|q4_k_m)", Q4_0, Q4_0),
-    (r"^Q8_0", Q8_0, Q8_0),
-    (r"^UD-Q2_K_XL", Format("q2_k", 2, 16, 10), Q4_0),
-    (r"^IQ2_K_R4", Format("iq2_k", 2, 16, 6), Q5_K),
-    (r"^IQ2_XXS", Format("iq2_xxs", 2, 32, 2), Q4_0),
-    (r"^MXFP4", MXFP4, Q8_0),
-    (r"^NVFP4", Format("nvfp4", 4, 16, 8), BF16),
-    (r"^INT4", Format("int4", 4, 128, 16), BF16),
-    (r"^(bf16|BF16)", BF16, BF16),
+GGUF: Final = {
+    "IQ1_S": 1.5625, "IQ1_M": 1.75, "IQ2_XXS": 2.0625, "IQ2_XS": 2.3125, "IQ2_S": 2.5625,
+    "IQ2_M": 2.5625, "IQ2_K": 2.375, "Q2_K": 2.625, "IQ3_XXS": 3.0625, "IQ3_S": 3.4375,
+    "Q3_K": 3.4375, "IQ4_XS": 4.25, "IQ4_NL": 4.5, "IQ4_K": 4.5, "Q4_0": 4.5, "Q4_1": 5.0,
+    "Q4_K": 4.5, "Q5_0": 5.5, "Q5_K": 5.5, "Q6_K": 6.5625, "Q8_0": 8.5,
+}  # fmt: skip
+"""Bits per weight of ggml's block formats, scales included (ggml-common.h; ik_llama.cpp's _K)."""
+PLAIN: Final = (
+    (r"MXFP4", MXFP4, Q8_0),
+    (r"NVFP4", Format("nvfp4", 4, 16, 8), BF16),
+    (r"(?i)int4|AWQ|GPTQ", Format("int4", 4, 128, 16), BF16),
+    (r"(?i)fp8", Format("fp8", 8, 16384, 32), Format("fp8", 8, 16384, 32)),
+    (r"(?i)bf16", BF16, BF16),
+    (r"(?i)f(p|loat)?16", FP16, FP16),
 )
-"""Quantization -> formats of experts and of other weights, by the file format's bits per weight."""
+"""Other quantizations -> formats of experts and of other weights."""
+BLOCK: Final = 32
+"""Weights that share the scale of a format made from bits per weight."""
 
 PCIE: Final = ((r"rtx-(50|pro)|b200|h[12]00", "pcie5-x16"), (r"rtx-2080|v100|t4", "pcie3-x16"))
 """Patterns of GPU presets and their host link; PCIe 4.0 otherwise."""
@@ -138,6 +146,8 @@ def _case(number: int, row: Mapping[Any, Any], memo: Memo) -> Case:
     if rate is None:
         rate, n_query = row["prefill_tok_s"], _microbatch(row)
     try:
+        if rate is None:
+            raise ConfigError("row", "neither a decode rate nor a prefill rate")
         placed = _placed(row)
         step = Step(1, n_query, _context(row, n_query))
         got = n_query * PS_PER_S / step_ps(memo, placed, step)
@@ -149,7 +159,7 @@ def _case(number: int, row: Mapping[Any, Any], memo: Memo) -> Case:
         set=STEM,
         case=f"line {number}: {row['engine']} {text}",
         op=str(row["offload"]),
-        expected=float(rate),
+        expected=float(rate or 0.0),
         got=got,
         error_frac=None if got is None else got / float(rate) - 1,
         reason=reason,
@@ -205,13 +215,26 @@ def _match(table: Sequence[tuple[str, str]], text: str, where: str, what: str) -
 
 
 def _formats(quantization: str, model: str) -> Formats:
-    if model == "gpt-oss-20b":  # its experts stay in the format they were trained in
+    if model.startswith("gpt-oss"):  # its experts stay in the format they were trained in
         return Formats(MXFP4, Q8_0, FP16, FP16)
-    for pattern, expert, weight in FORMATS:
+    blocks = [_gguf(name) for name in re.findall(r"I?Q\d_[A-Z0-9]+", quantization.upper())]
+    known = [block for block in blocks if block is not None]
+    if known:
+        return Formats(known[0], known[-1], FP16, FP16)  # "Q4 experts/Q5 attention"
+    for pattern, expert, weight in PLAIN:
         if re.search(pattern, quantization):
-            cache = BF16 if weight == BF16 else FP16
+            cache = FP16 if weight == FP16 else BF16
             return Formats(expert, weight, cache, cache)
     raise ConfigError("quantization", f"no format for '{quantization}'")
+
+
+def _gguf(name: str) -> Format | None:
+    """A block format by name; its bits beyond whole ones are scales of 32 weights."""
+    per_weight = GGUF.get(name)
+    if per_weight is None:
+        return None
+    bits = int(per_weight)
+    return Format(name.lower(), bits, BLOCK, round((per_weight - bits) * BLOCK))
 
 
 def _host_layers(row: Mapping[Any, Any], model: ModelSpec, offload: str) -> tuple[int, str | None]:

@@ -89,6 +89,8 @@ def test_rows_we_cannot_express_say_why(tmp_path) -> None:
         f"{QWEN},RTX4090,1,Ryzen 7950X,,,partial_experts_cpu,most,512,0,,100,1,low,",
         "Qwen3-30B-A3B,bf16,vLLM,RTX4090,1,,,,full_gpu,,512,0,,100,1,low,",
         f"{QWEN},Voodoo2,1,,,,full_gpu,,512,0,,100,1,low,",
+        f"{QWEN},RTX4090,1,,,,full_gpu,,512,0,,,1,low,",
+        "Qwen3-30B-A3B,INT4,vLLM,RTX2080,1,,,,full_gpu,,1,0,,100,1,low,",
     )
     wanted = (
         "no preset for 'Unheard-7B'",
@@ -97,6 +99,8 @@ def test_rows_we_cannot_express_say_why(tmp_path) -> None:
         "how often the GPU's share is hit is not told",
         "needs 61",
         "no preset for 'Voodoo2'",
+        "neither a decode rate nor a prefill rate",
+        "needs 18",
     )
     for case, words in zip(done, wanted, strict=True):
         assert case.got is None
