@@ -390,7 +390,11 @@ class _Pool:
 
     def close(self) -> None:
         """Let workers of ours go; those that are still at work are stopped."""
-        if self._executor is None or not self._found.owned:
+        if self._executor is None:
+            return
+        if not self._found.owned:
+            for future in self._pending:
+                future.cancel()
             return
         processes = dict(getattr(self._executor, "_processes", None) or {})
         busy = bool(self._pending)

@@ -87,7 +87,7 @@ def cluster(address: str) -> Iterator[Workers]:
         raise InputError("--cluster", f"no Dask scheduler at '{address}': {reason}"[:200]) from None
     with client:
         n = max(sum(client.ncores().values()), 1)
-        yield Workers(client.get_executor, window=WAITING * n, n_workers=n)
+        yield Workers(client.get_executor, window=WAITING * n, n_workers=n, owned=False)
 
 
 def _pool(n: int) -> ProcessPoolExecutor:

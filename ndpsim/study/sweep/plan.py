@@ -253,9 +253,10 @@ def _check_expression(expression: Expression, known: set[str]) -> None:
 
 
 def _is_about(path: str, what: str) -> bool:
-    """Whether a fault lies at a path or below it."""
+    """Whether a fault lies at a path or below it, or the path leads nowhere."""
     head = what.partition(": ")[0]
-    return head == path or head.startswith(f"{path}.")
+    nowhere = path.startswith(f"{head}.") and what.startswith(f"{head}: unknown field")
+    return head == path or head.startswith(f"{path}.") or nowhere
 
 
 def _content(trace: Path) -> str:
