@@ -1,6 +1,7 @@
 from collections import Counter
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ from ndpsim.link import (
     reduce_scatter,
     run_sends,
 )
+from ndpsim.spec import load_preset
 from ndpsim.units import ps_for
 
 RATE, LATENCY_PS, SETUP_PS = 100_000_000_000, 500_000, 2_000_000
@@ -149,3 +151,30 @@ def test_bad_requests_are_named() -> None:
     alone = LinkGroup(name="a", link=PORT, ends=("gpu0", "gpu1"))
     with pytest.raises(ConfigError, match="no path from 'gpu0' to 'gpu2'"):
         build_topology((alone,), gpus(3))
+
+
+TWO_NODES = """
+- {name: left, link: nvlink4, ends: [left, left]}
+- {name: right, link: nvlink4, ends: [right, right]}
+- {name: network, link: infiniband-ndr, ends: [left0, right0]}
+"""
+
+
+def test_a_topology_is_a_graph_in_yaml_and_its_narrowest_link_rules() -> None:
+    """Two nodes of four GPUs, NVLink inside, one InfiniBand link between."""
+    groups = tuple(
+        LinkGroup.model_validate(
+            group | {"link": load_preset("link", group["link"], LinkSpec), "ends": group["ends"]}
+        )
+        for group in yaml.safe_load(TWO_NODES)
+    )
+    nodes = [tuple(f"{side}{i}" for i in range(4)) for side in ("left", "right")]
+    topology = build_topology(groups, (*nodes[0], *nodes[1]))
+    n_bytes = 2**28
+    inside = all_reduce(topology, nodes[0], n_bytes)
+    across = all_reduce(topology, (*nodes[0], *nodes[1]), n_bytes)
+    network = topology.capacity["network.down"]
+    assert across.duration_ps >= ps_for(2 * 7 * n_bytes // 8, network)
+    assert across.duration_ps > 5 * inside.duration_ps
+    crossed = dict(across.n_bytes)
+    assert crossed["network.down"] == crossed["network.up"] == 2 * 7 * n_bytes // 8
