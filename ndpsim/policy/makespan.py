@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 from ndpsim.policy.contract import DispatchView, Plan, Slot
 
 GPU, CPU, NEAR = "gpu", "cpu", "near"
-_ALL: Final = (GPU, CPU, NEAR)
+_ALL: Final = (GPU, NEAR, CPU)
 
 Costs: TypeAlias = dict[str, tuple[tuple[str, int], ...]]
 """By device that can take a slot: (resource, time) pairs."""
@@ -22,7 +22,9 @@ class Loads:
     def __init__(self, view: DispatchView, devices: Iterable[str], *, serial: bool) -> None:
         self._view = view
         self._serial = serial
-        self._copies_ps = self._compute_ps = self._cpu_ps = 0
+        self._copies_ps = self._compute_ps = 0
+        self.ends_ps = dict.fromkeys(_ALL, 0)
+        """By device: when it has done what it was given."""
         self._units_ps: dict[str, int] = {}
         self.device: list[str] = [""] * len(view.slots)
         """By slot: the device it was given to."""
@@ -45,37 +47,33 @@ class Loads:
             (_, copy_ps), (_, compute_ps) = parts
             self._copies_ps += sign * copy_ps
             self._compute_ps += sign * compute_ps
+            both = (self._copies_ps, self._compute_ps)
+            self.ends_ps[GPU] = sum(both) if self._serial else max(both)
         elif device == CPU:
-            self._cpu_ps += sign * parts[0][1]
+            self.ends_ps[CPU] += sign * parts[0][1]
         else:
             for unit, part_ps in parts:
                 self._units_ps[unit] = self._units_ps.get(unit, 0) + sign * part_ps
+            self.ends_ps[NEAR] = max(self._units_ps.values())
         self.device[index] = device if sign > 0 else ""
-
-    def end_ps(self, device: str) -> int:
-        """When a device has done what it was given."""
-        if device == GPU:
-            both = (self._copies_ps, self._compute_ps)
-            return sum(both) if self._serial else max(both)
-        return self._cpu_ps if device == CPU else max(self._units_ps.values(), default=0)
 
     @property
     def makespan_ps(self) -> int:
         """The latest end."""
-        return max(self.end_ps(GPU), self._cpu_ps, *self._units_ps.values())
+        return max(self.ends_ps.values())
 
     def after_ps(self, index: int, device: str) -> int:
         """The makespan if a slot were given to a device."""
-        parts = self._costs[index][device]
-        gpu_ps, cpu_ps = self.end_ps(GPU), self._cpu_ps
-        near_ps = max(self._units_ps.values(), default=0)
+        parts, ends_ps = self._costs[index][device], self.ends_ps
+        gpu_ps, cpu_ps, near_ps = ends_ps[GPU], ends_ps[CPU], ends_ps[NEAR]
         if device == GPU:
-            both = (self._copies_ps + parts[0][1], self._compute_ps + parts[1][1])
-            gpu_ps = sum(both) if self._serial else max(both)
+            copies_ps, compute_ps = self._copies_ps + parts[0][1], self._compute_ps + parts[1][1]
+            gpu_ps = copies_ps + compute_ps if self._serial else max(copies_ps, compute_ps)
         elif device == CPU:
             cpu_ps += parts[0][1]
         else:
-            near_ps = max(near_ps, *[self._units_ps.get(u, 0) + part for u, part in parts])
+            for unit, part_ps in parts:
+                near_ps = max(near_ps, self._units_ps.get(unit, 0) + part_ps)
         return max(gpu_ps, cpu_ps, near_ps)
 
     def plan(self) -> Plan:

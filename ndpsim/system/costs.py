@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ndpsim import cpu, gpu
 from ndpsim.memo import Memo
@@ -41,6 +42,21 @@ def activations_ps(memo: Memo, machine: Machine, n_tokens: int) -> int:
 
 
 @dataclass(frozen=True)
+class KnownCosts:
+    """Costs asked for so far, shared by a machine's stages; what it learns changes no answer."""
+
+    gpu: dict[int, int]
+    near: dict[tuple[int, int], tuple[tuple[str, int], ...]]
+    blocked: dict[tuple[int, int], tuple[tuple[str, int], ...]]
+    cpu: dict[tuple[int, int], int]
+
+
+def known_costs(memo: Memo, machine: Machine) -> KnownCosts:
+    """Nothing asked for yet."""
+    return KnownCosts({}, {}, {}, {})
+
+
+@dataclass(frozen=True)
 class StageCosts:
     """What a dispatch policy sees of an expert stage (a `DispatchView`)."""
 
@@ -50,6 +66,10 @@ class StageCosts:
     slots: tuple[Slot, ...]
     n_tokens: int = 1
     """Tokens of the step."""
+
+    @cached_property
+    def _known(self) -> "KnownCosts":
+        return self.memo(known_costs, self.machine)
 
     @property
     def link_bytes_per_s(self) -> int:
@@ -70,7 +90,10 @@ class StageCosts:
 
     def gpu_ps(self, slot: Slot) -> int:
         """Compute time on the GPU, weights present."""
-        return self.memo(expert_gpu_ps, self.machine, slot.n_tokens)
+        known = self._known.gpu
+        if slot.n_tokens not in known:
+            known[slot.n_tokens] = self.memo(expert_gpu_ps, self.machine, slot.n_tokens)
+        return known[slot.n_tokens]
 
     def fetch_ps(self, slot: Slot) -> int:
         """Time to copy the weights (what is left of them) to the GPU behind another copy."""
@@ -82,15 +105,24 @@ class StageCosts:
 
     def near_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
         """(unit, time) of the slot's slices, each alone on its unit."""
-        return self.memo(near_ps, self.machine, slot.home, slot.n_tokens)
+        known, key = self._known.near, (slot.home, slot.n_tokens)
+        if key not in known:
+            known[key] = self.memo(near_ps, self.machine, *key)
+        return known[key]
 
     def blocked_ps(self, slot: Slot) -> tuple[tuple[str, int], ...]:
         """(unit, time) that fetching the slot takes from its units' computing."""
-        return self.memo(blocked_ps, self.machine, slot.home, self.fetch_ps(slot))
+        known, key = self._known.blocked, (slot.home, self.fetch_ps(slot))
+        if key not in known:
+            known[key] = self.memo(blocked_ps, self.machine, *key)
+        return known[key]
 
     def cpu_ps(self, slot: Slot) -> int:
         """Compute time on the host CPU: arithmetic or reading the weights, whichever is longer."""
-        return self.memo(expert_cpu_ps, self.machine, slot.home, slot.n_tokens)
+        known, key = self._known.cpu, (slot.home, slot.n_tokens)
+        if key not in known:
+            known[key] = self.memo(expert_cpu_ps, self.machine, *key)
+        return known[key]
 
 
 def blocked_ps(

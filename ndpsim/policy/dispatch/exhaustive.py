@@ -54,7 +54,8 @@ class Exhaustive(Dispatch):
     def plan(self, view: DispatchView) -> Plan:
         """The best split; experts on the GPU in the rule's order, cached ones first."""
         order = self.order(view)
-        n_gpu = min(self.splits(view, order), key=lambda split: split.layer_ps).n_gpu
+        totals = list(map(max, *self._sides(view, order)))
+        n_gpu = totals.index(min(totals))
         chosen = sorted(order[:n_gpu], key=lambda i: not view.slots[i].resident)
         return Plan(gpu=tuple(chosen), near=tuple(sorted(order[n_gpu:])))
 
@@ -68,6 +69,11 @@ class Exhaustive(Dispatch):
 
     def splits(self, view: DispatchView, order: Sequence[int]) -> list[SplitCost]:
         """The cost of sending the first 0, 1, ... of an order to the GPU."""
+        sides = zip(*self._sides(view, order), strict=True)
+        return [SplitCost(n_gpu, *both) for n_gpu, both in enumerate(sides)]
+
+    def _sides(self, view: DispatchView, order: Sequence[int]) -> tuple[list[int], list[int]]:
+        """GPU time and near time with the first 0, 1, ... of an order on the GPU."""
         slots = [view.slots[i] for i in order]
         compute = _each(slots, view.gpu_ps)
         loads = _each(slots, lambda slot: _load_ps(view, slot))
@@ -76,10 +82,7 @@ class Exhaustive(Dispatch):
         gpu_ps = [0]
         for load_ps, sum_ps, own_ps, last_ps in zip(loaded, computed, cached, compute, strict=True):
             gpu_ps.append(max(load_ps, sum_ps - own_ps) + last_ps)
-        return [
-            SplitCost(n_gpu, gpu_ps[n_gpu], rest_ps)
-            for n_gpu, rest_ps in enumerate(self._rests(view, slots))
-        ]
+        return gpu_ps, self._rests(view, slots)
 
     @staticmethod
     def _rests(view: DispatchView, slots: Sequence[Slot]) -> list[int]:
@@ -87,11 +90,13 @@ class Exhaustive(Dispatch):
         parts = _each(slots, view.near_ps)
         activations_ps = view.activations_ps
         load_ps: dict[str, int] = {}
-        rests = [0]
+        rests, fullest_ps = [0], 0
         for slot_parts in reversed(parts):
             for unit, part_ps in slot_parts:
-                load_ps[unit] = load_ps.get(unit, 0) + part_ps
-            rests.append(max(load_ps.values(), default=0) + activations_ps)
+                load_ps[unit] = unit_ps = load_ps.get(unit, 0) + part_ps
+                if unit_ps > fullest_ps:
+                    fullest_ps = unit_ps
+            rests.append(fullest_ps + activations_ps)
         return rests[::-1]
 
 

@@ -41,7 +41,7 @@ class GreedyMakespan(Dispatch):
 def _best(loads: Loads, index: int) -> tuple[int, str]:
     """(makespan, device) of the best place for a slot; ties go to what ends sooner, then GPU."""
     options = [
-        (loads.after_ps(index, device), loads.end_ps(device), n, device)
+        (loads.after_ps(index, device), loads.ends_ps[device], n, device)
         for n, device in enumerate(loads.options(index))
     ]
     makespan_ps, _, _, device = min(options)
@@ -51,7 +51,7 @@ def _best(loads: Loads, index: int) -> tuple[int, str]:
 def _move(loads: Loads, order: list[int]) -> bool:
     """Move the one expert off the slowest device that lowers the makespan most, if any does."""
     before_ps = loads.makespan_ps
-    slowest = max((GPU, NEAR, CPU), key=loads.end_ps)
+    slowest = max((GPU, NEAR, CPU), key=loads.ends_ps.__getitem__)
     best = (before_ps, -1, slowest)
     tried: set[object] = set()
     for index in order:

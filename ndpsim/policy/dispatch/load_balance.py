@@ -1,11 +1,15 @@
 """The seed paper's balancer: as many experts to the GPU as finish together with the rest."""
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import takewhile
+from typing import TypeAlias
 
-from ndpsim.policy.contract import Dispatch, DispatchView, Plan
+from ndpsim.policy.contract import Dispatch, DispatchView, Plan, Slot
 from ndpsim.registry import register
 from ndpsim.spec.model import Time
+
+Parts: TypeAlias = tuple[tuple[str, int], ...]
+"""(unit, picoseconds)."""
 
 
 @register("dispatch", "load-balance")
@@ -52,14 +56,16 @@ class _Split:
 
     def __init__(self, view: DispatchView) -> None:
         self._view = view
-        near = {slot: () if slot.resident else view.near_ps(slot) for slot in {*view.slots}}
-        self._near = [near[slot] for slot in view.slots]
+        self._near: dict[Slot, Parts] = {}
+        """Near work of each distinct slot that is not resident."""
         self._load_ps: dict[str, int] = {}
         self._arrival_ps = 0
         self.gpu: list[int] = []
         self.gpu_end_ps = 0
-        for parts in self._near:
-            self._load(parts)
+        for slot, count in Counter(view.slots).items():
+            if not slot.resident:
+                parts = self._near[slot] = view.near_ps(slot)
+                self._load(parts, count)
 
     @property
     def makespan_ps(self) -> int:
@@ -70,9 +76,17 @@ class _Split:
         """Of those with most tokens (they come first), one that relieves the fullest unit most."""
         slots = self._view.slots
         most = slots[waiting[0]].n_tokens
+        first: dict[Slot, int] = {}
+        for index in waiting:
+            if slots[index].n_tokens != most:
+                break
+            first.setdefault(slots[index], index)
+        if len(first) == 1:
+            return waiting[0]
+        load_ps = self._load_ps
         return max(
-            takewhile(lambda i: slots[i].n_tokens == most, waiting),
-            key=lambda i: max((self._load_ps[unit], part_ps) for unit, part_ps in self._near[i]),
+            first.values(),
+            key=lambda i: max((load_ps[unit], part_ps) for unit, part_ps in self._near[slots[i]]),
         )
 
     def to_gpu(self, index: int) -> None:
@@ -81,11 +95,12 @@ class _Split:
         if not slot.resident:
             self._arrival_ps += self._view.fetch_ps(slot)
             self.gpu_end_ps = max(self.gpu_end_ps, self._arrival_ps)
-            self._load(self._near[index], sign=-1)
-            self._load(self._view.blocked_ps(slot))
+            self._load(self._near[slot], -1)
+            self._load(self._view.blocked_ps(slot), 1)
         self.gpu_end_ps += self._view.gpu_ps(slot)
         self.gpu.append(index)
 
-    def _load(self, parts: tuple[tuple[str, int], ...], sign: int = 1) -> None:
+    def _load(self, parts: Parts, count: int) -> None:
+        load_ps = self._load_ps
         for unit, part_ps in parts:
-            self._load_ps[unit] = self._load_ps.get(unit, 0) + sign * part_ps
+            load_ps[unit] = load_ps.get(unit, 0) + count * part_ps
