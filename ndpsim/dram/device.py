@@ -111,6 +111,21 @@ class Device:
         return next(command.depth for command in self.commands if command.action == "refresh")
 
     @cached_property
+    def sync_ticks(self) -> int:
+        """From the start of a data clock to the read or write that waits for it."""
+        syncs = {c.name for c in self.commands if c.action in ("sync-read", "sync-write")}
+        return max((rule.latency for rule in self.rules if syncs & rule.preceding), default=1)
+
+    @cached_property
+    def charged_precharges(self) -> tuple[tuple[int, int], ...]:
+        """(first bank, tick) of precharges of everything, one after the other before tick 1."""
+        name = self.named("precharge", self.refresh_depth)
+        ticks = next(command.ticks for command in self.commands if command.name == name)
+        size = self.banks_per(self.refresh_depth)
+        n_objects = self.n_objects(self.refresh_depth)
+        return tuple((index * size, 1 - ticks * (index + 1)) for index in range(n_objects))
+
+    @cached_property
     def paths(self) -> tuple[tuple[int, ...], ...]:
         """Per bank: the index of the object it lies in, by depth, among all of that depth."""
         return tuple(

@@ -70,7 +70,10 @@ AT_CLOCKS: Final = 35
 AT_ACTIVE: Final = 36
 AT_READS: Final = 37
 AT_WRITES: Final = 38
-N_CONFIG: Final = 39
+PLAIN: Final = 39
+"""1 with one bus, one edge, whole activations and no regard for hits."""
+SYNC_TICKS: Final = 40
+N_CONFIG: Final = 41
 
 # Columns of the table of commands.
 BUS: Final = 0
@@ -190,10 +193,8 @@ class Tables:
 
     def charge_precharge(self, state: Ints, log: Ints) -> None:
         """See `Controller.charge_precharge`."""
-        depth = self.device.refresh_depth
-        for index in range(self.device.n_objects(depth)):
-            bank = self.device.banks_in(depth, index)[0]
-            send(self.config, state, self.config[PRE_ALL], bank, -1, -1, -index, log)
+        for bank, tick in self.device.charged_precharges:
+            send(self.config, state, self.config[PRE_ALL], bank, -1, -1, tick, log)
 
 
 def build_tables(dram: DramSpec, pattern: Ints, period: tuple[int, int] = (0, 0)) -> Tables:
@@ -232,6 +233,13 @@ def build_tables(dram: DramSpec, pattern: Ints, period: tuple[int, int] = (0, 0)
         COMMANDS: N_CONFIG,
         WINDOWS: first_effect + effects.size,
         N_WINDOWS: len(windows),
+        SYNC_TICKS: device.sync_ticks,
+        PLAIN: int(
+            device.n_buses == 1
+            and dram.standard.ticks_per_clock == 1
+            and not device.activate_within
+            and not device.keep_hits
+        ),
     }
     places, size = _state_places(device, len(names), ring_size)
     for place, value in (values | places).items():
@@ -527,7 +535,6 @@ def _best_waiting(config, state, at, size, n_waiting, column, tick, wanted):  # 
     with the first that may be sent at once and is wanted.
     """
     n_banks, ready = config[N_BANKS], config[AT_READY]
-    open_row, busy = config[AT_OPEN], config[AT_BUSY]
     activate, precharge = config[ACT], config[PRE]
     fields = config[COMMANDS]
     activates = fields + activate * N_COMMAND_FIELDS
@@ -536,17 +543,25 @@ def _best_waiting(config, state, at, size, n_waiting, column, tick, wanted):  # 
     row_free = max(tick, state[BUS_FREE + config[activates + BUS]])
     column_free = max(tick, state[BUS_FREE + config[columns + BUS]])
     half_open, keep_hits = state[HALF_OPEN], config[KEEP_HITS]
+    activate_rises, precharge_rises = config[activates + RISING], config[precharges + RISING]
+    column_rises = config[columns + RISING]
     best_column, column_when = -1, FAR
     best_row, row_command, row_when = -1, -1, FAR
+    # places as unsigned numbers: no check for places counted from the end
+    order, banks = np.uint64(at), np.uint64(at + BANK * size)
+    rows = np.uint64(at + ROW * size)
+    open_rows, busy = np.uint64(config[AT_OPEN]), np.uint64(config[AT_BUSY])
+    column_ready = np.uint64(ready + column * n_banks)
+    activate_ready = np.uint64(ready + activate * n_banks)
+    precharge_ready = np.uint64(ready + precharge * n_banks)
     for position in range(n_waiting):
-        slot = at + state[at + position]
-        bank = state[slot + BANK * size]
-        row = state[open_row + bank]
-        if row == state[slot + ROW * size]:
-            if wanted == ROW_BUS or bank == half_open:
+        slot = np.uint64(state[order + np.uint64(position)])
+        bank = np.uint64(state[banks + slot])
+        row = state[open_rows + bank]
+        if row == state[rows + slot]:
+            if wanted == ROW_BUS or np.int64(bank) == half_open:
                 continue
-            earliest = max(state[ready + column * n_banks + bank], column_free)
-            earliest |= config[columns + RISING]
+            earliest = max(state[column_ready + bank], column_free) | column_rises
             if earliest < column_when:
                 best_column, column_when = position, earliest
                 if earliest <= tick:
@@ -556,23 +571,63 @@ def _best_waiting(config, state, at, size, n_waiting, column, tick, wanted):  # 
             if half_open >= 0:
                 continue
             command = activate
-            earliest = max(state[ready + activate * n_banks + bank], row_free)
-            earliest |= config[activates + RISING]
+            earliest = max(state[activate_ready + bank], row_free) | activate_rises
         else:
             if state[busy + bank] > 0:
                 continue
             if keep_hits == 1 and _older_hit(
-                state, at, size, n_waiting, bank, row, state[slot + ARRIVAL * size]
-            ):
+                state, at, size, n_waiting, np.int64(bank), row,
+                state[np.int64(slot) + at + ARRIVAL * size],
+            ):  # fmt: skip
                 continue
             command = precharge
-            earliest = max(state[ready + precharge * n_banks + bank], row_free)
-            earliest |= config[precharges + RISING]
+            earliest = max(state[precharge_ready + bank], row_free) | precharge_rises
         if earliest < row_when:
             best_row, row_command, row_when = position, command, earliest
             if earliest <= tick and wanted != EITHER_BUS:
                 break
     return best_column, column_when, best_row, row_command, row_when
+
+
+@_compiled
+def _best_on_one_bus(config, state, at, size, n_waiting, column, tick):  # type: ignore[no-untyped-def]
+    """`_best_waiting` where all commands share a bus and nothing else is special.
+
+    (position, command, tick). Without branches on what the requests need: no processor foresees
+    them.
+    """
+    n_banks, ready = config[N_BANKS], config[AT_READY]
+    activate, precharge = config[ACT], config[PRE]
+    own = config[COMMANDS] + column * N_COMMAND_FIELDS
+    free = max(tick, state[BUS_FREE + config[own + BUS]])
+    # places as unsigned numbers: no check for places counted from the end
+    order, banks = np.uint64(at), np.uint64(at + BANK * size)
+    rows = np.uint64(at + ROW * size)
+    open_rows, busy = np.uint64(config[AT_OPEN]), np.uint64(config[AT_BUSY])
+    column_ready = np.uint64(ready + column * n_banks)
+    activate_ready = np.uint64(ready + activate * n_banks)
+    precharge_ready = np.uint64(ready + precharge * n_banks)
+    best, when = -1, FAR
+    for position in range(n_waiting):
+        slot = np.uint64(state[order + np.uint64(position)])
+        bank = np.uint64(state[banks + slot])
+        row = state[open_rows + bank]
+        hit = row == state[rows + slot]
+        first = column_ready if hit else (activate_ready if row < 0 else precharge_ready)
+        blocked = state[busy + bank] * FAR
+        earliest = state[first + bank] + (0 if hit or row < 0 else blocked)
+        if earliest < when:
+            best, when = position, earliest
+            if earliest <= free:
+                break
+    if best < 0 or when >= FAR // 2:
+        return -1, -1, FAR
+    slot = at + state[at + best]
+    row = state[config[AT_OPEN] + state[slot + BANK * size]]
+    command = activate if row < 0 else precharge
+    if row == state[slot + ROW * size]:
+        command = column
+    return best, command, max(when, free)
 
 
 @_compiled
@@ -663,10 +718,23 @@ def _choose(config, state, tick):  # type: ignore[no-untyped-def]
     # (c) the queue of the mode
     _set_mode(config, state)
     is_write = state[WRITE_MODE] == 1
+    column = config[WR] if is_write else config[RD]
+    if config[PLAIN] == 1:
+        best, best_command, best_when = _best_on_one_bus(
+            config,
+            state,
+            config[AT_WRITES] if is_write else config[AT_READS],
+            config[WRITE_QUEUE] if is_write else config[READ_QUEUE],
+            state[N_WRITES] if is_write else state[N_READS],
+            column,
+            tick,
+        )
+        if best_when < when:
+            return WAITING, best, best_command, best_when
+        return what, place, command, when
     wanted = ANY
     if two_buses:
         wanted = ROW_BUS if second else EITHER_BUS
-    column = config[WR] if is_write else config[RD]
     hit, column_when, position, row_command, row_when = _best_waiting(
         config,
         state,
@@ -755,7 +823,7 @@ def advance(config, pattern, state, until, total, done, first, log):  # type: ig
             and is_column
             and when >= state[config[AT_CLOCKS] + bank // config[CLOCK_BANKS]]
         ):
-            if state[HALF_OPEN] >= 0 and state[DEADLINE] <= when + 1:
+            if state[HALF_OPEN] >= 0 and state[DEADLINE] <= when + config[SYNC_TICKS]:
                 what, command = SECOND_HALF, config[ACT_AGAIN]
             else:
                 state[HELD], state[HELD_PLACE], state[HELD_COMMAND] = what, place, command

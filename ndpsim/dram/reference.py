@@ -167,9 +167,8 @@ class Controller:
 
     def charge_precharge(self) -> None:
         """Precharges everything just before tick 1; whoever activates first waits for tRP."""
-        for index in range(self.device.n_objects(self.device.refresh_depth)):
-            first_bank = self.device.banks_in(self.device.refresh_depth, index)[0]
-            self._send(self._PREall, first_bank, tick=-index)
+        for bank, tick in self.device.charged_precharges:
+            self._send(self._PREall, bank, tick=tick)
 
     def offer(self, number: int, line: int, *, is_write: bool) -> bool:
         """Takes a transaction into its queue; False if the queue is full."""
@@ -299,7 +298,7 @@ class Controller:
     def _start_data_clock(self, request: Request, queue: list[Request]) -> bool:
         """Starts the data clock instead of the read or write that needs it, if it has stopped.
 
-        If an ACT2 would be overdue in the next tick, it goes out instead.
+        If an ACT2 would be overdue when the read or write goes out, it goes out instead.
         """
         command, depth = self._next_command(request), self.device.data_clock_depth
         if command not in (self._RD, self._WR) or depth < 0:
@@ -307,7 +306,8 @@ class Controller:
         own = self.device.paths[request.where.bank][depth]
         if self.tick < self._clock_stops[own]:
             return False
-        if self._half_open is not None and self._half_open.deadline <= self.tick + 1:
+        until = self.tick + self.device.sync_ticks
+        if self._half_open is not None and self._half_open.deadline <= until:
             self._finish_activation()
             return True
         sync = self.device.named("sync-write" if request.is_write else "sync-read")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from ndpsim.dram import DramSpec, Issued, Run, generate, kernel, resolve
 from ndpsim.dram.spec import ControllerSpec
 from ndpsim.errors import ConfigError, InputError, SimulationError
@@ -143,8 +145,8 @@ def with_settings(part: DramSpec, settings: dict[str, Any], mapper: str) -> Dram
     fields["mapper"] = mapper
     try:
         return DramSpec.model_validate(fields)
-    except ValueError as error:
-        raise NotModelledError(str(error)) from None
+    except ValidationError as error:
+        raise NotModelledError(error.errors()[0]["msg"]) from None
 
 
 def _choice(what: str, given: str, known: dict[str, str]) -> str:
@@ -292,7 +294,7 @@ def _cross(folder: Folder, stem: str, rows: Sequence[Row]) -> Iterator[DramCase]
                 row: Row = row, config: dict[str, str] = config, scheduler: str = scheduler
             ) -> Run:
                 part = with_settings(
-                    _part_of_config(config),
+                    _part_of_config(config, _interval_of(folder)),
                     {"scheduler": scheduler, "refresh": _switched(row["refresh"])},
                     "RoBaRaCoCh",
                 )
@@ -311,10 +313,11 @@ def _others(folder: Folder, stem: str, rows: Sequence[Row]) -> Iterator[DramCase
 
         def ran(row: Row = row) -> Run:
             queue = {"read_queue": int(row.get("trans_queue_size") or 32)}
+            base = _part_of_config(configs[row["config"]])
             part = with_settings(
-                _part_of_config(configs[row["config"]]),
+                base,
                 {"refresh": _switched(row["refresh"])} | queue,
-                _mapper(row["address_mapping"]),
+                _mapper(row["address_mapping"], base),
             )
             return kernel.run(part, requests_of_row(part, row))
 
@@ -348,17 +351,26 @@ def _switched(refresh: str) -> str:
     return "none" if refresh.startswith("off") or refresh == "NoRefresh" else "all-bank"
 
 
-def _mapper(text: str) -> str:
-    """DRAMsim3's string, without its channel, as a bit string."""
+def _mapper(text: str, part: DramSpec) -> str:
+    """DRAMsim3's string as a bit string, without the levels that the part has not."""
     fields = [text[i : i + 2] for i in range(0, len(text), 2)]
-    return " ".join(field for field in fields if field != "ch")
+    missing = {"ch"} | ({"ra"} if "rank" not in part.standard.levels else set())
+    return " ".join(field for field in fields if field not in missing)
 
 
 _MICROSECONDS_OF_REFRESH: Final = {"DDR4": 7.8, "LPDDR4": 3.9, "HBM": 3.9}
 """tREFI where a configuration's table does not list it: the standards' values."""
 
 
-def _part_of_config(config: dict[str, str]) -> DramSpec:
+def _interval_of(folder: Folder) -> int:
+    """Refresh interval (nREFI) of the other simulator's preset of the same speed; 0 if the folder has none."""
+    try:
+        return folder.part("DDR4_8Gb_x8", "DDR4_2400R", "1").cycles()["nREFI"]
+    except NotModelledError:
+        return 0
+
+
+def _part_of_config(config: dict[str, str], interval: int = 0) -> DramSpec:
     """A part with the values of a DRAMsim3 configuration.
 
     Its protocols share one set of rules, that of DDR4, or of HBM2 where rows and columns have their
@@ -373,7 +385,7 @@ def _part_of_config(config: dict[str, str]) -> DramSpec:
     tck_ns = float(n["tCK"])
     burst = int(float(config["derived_burst_cycles"]))
     t = {key: int(float(value)) for key, value in n.items() if key not in ("tCK",) and value}
-    interval = t.get("tREFI", int(_MICROSECONDS_OF_REFRESH[protocol] * 1000 / tck_ns))
+    interval = interval or t.get("tREFI", int(_MICROSECONDS_OF_REFRESH[protocol] * 1000 / tck_ns))
     timing = {
         "nBL": burst,
         "nCL": t["CL"],
@@ -415,8 +427,8 @@ def _part_of_config(config: dict[str, str]) -> DramSpec:
     }
     try:
         return DramSpec.model_validate(fields)
-    except ValueError as error:
-        raise NotModelledError(str(error)) from None
+    except ValidationError as error:
+        raise NotModelledError(error.errors()[0]["msg"]) from None
 
 
 def summarize_dram(cases: Sequence[DramCase]) -> dict[str, Any]:

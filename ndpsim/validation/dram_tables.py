@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from ndpsim.dram import DramSpec, StandardSpec, preset_of
 from ndpsim.dram.spec import CLOCK, latency_cycles
 from ndpsim.errors import InputError
@@ -158,8 +160,8 @@ def part_from_tables(geometry: Row, symbols: Mapping[str, str]) -> DramSpec:
     }
     try:
         part = DramSpec.model_validate(fields)
-    except ValueError as error:
-        raise NotModelledError(" ".join(str(error).split())) from None
+    except ValidationError as error:
+        raise NotModelledError(error.errors()[0]["msg"]) from None
     return _with_read_latency(part, geometry.get("read_latency_ticks") or "")
 
 
