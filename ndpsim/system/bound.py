@@ -6,6 +6,7 @@ the GPU, near its data or on the host CPU, in any fractional split; (3) bring an
 over the links at least once before the GPU may compute it, all transfers of the request sharing the
 links' bandwidth.
 Decisions, commands and activations cost nothing, and any transfer may be known from the start.
+Where a scheduler fills the GPU before the request arrives, that many experts serve as if moved.
 
 For a stage with GPU share x_e of expert e, GPU work g_e and near work n_e, every w in [0, 1] gives
 
