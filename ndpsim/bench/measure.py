@@ -22,6 +22,8 @@ from ndpsim.experiment.spec import RunSpec
 from ndpsim.memo import Memo
 from ndpsim.serving import serve
 from ndpsim.spec import load_preset, resolve
+from ndpsim.study.sweep import Progress as SweepProgress
+from ndpsim.study.sweep import sweep
 from ndpsim.system import Session, Situation, plan_memory, simulate
 from ndpsim.system.costs import StageCosts
 
@@ -35,6 +37,14 @@ EDGE: Final = {
     "workload": {"prompt_tokens": 512, "output_tokens": 512},
 }
 """The main job, on synthetic routing so that it needs no file."""
+SWEEP: Final = {
+    "base": EDGE,
+    "grid": {
+        "system.ndp.count": [2, 4, 6],
+        "scheduler": ["edge-gpu-ndp", "tensor-parallel", "expert-parallel", "monde"],
+    },
+}
+"""Points of the main job's size."""
 DRAM: Final = "ddr4-3200-hermes"
 N_REQUESTS: Final = 200_000
 N_TASKS: Final = 20_000
@@ -54,7 +64,7 @@ class Measurement:
 
 def measure_all(progress: Progress | None = None) -> list[Measurement]:
     """Every figure, in the order of `ndpsim bench`."""
-    parts = (_runs, _decode, _dram, _streams, _engine)
+    parts = (_runs, _decode, _dram, _streams, _engine, _sweep)
     found: list[Measurement] = []
     for index, part in enumerate(parts):
         if progress:
@@ -194,3 +204,16 @@ def _engine() -> Iterator[Measurement]:
         engine.run(last)
 
     yield Measurement("engine_tasks_per_s", N_TASKS / _median(chain), "1/s")
+
+
+def _sweep() -> Iterator[Measurement]:
+    """Points per second on all cores from the first that is done: what a long sweep sustains."""
+    ends: dict[int, float] = {}
+
+    def note(progress: SweepProgress) -> None:
+        if progress.done:
+            ends.setdefault(progress.done, time.perf_counter())
+
+    sweep(SWEEP, progress=note)
+    first, last = min(ends), max(ends)
+    yield Measurement("sweep_points_per_s", (last - first) / (ends[last] - ends[first]), "1/s")

@@ -213,8 +213,18 @@ def trace_stats(
 
 
 @app.command()
-def bench(as_json: Json = False) -> None:
+def bench(
+    as_json: Json = False,
+    compare_with: Annotated[
+        str | None,
+        typer.Option("--compare", metavar="REV", help="Measure a Git revision as well."),
+    ] = None,
+    scaling: Annotated[
+        str | None,
+        typer.Option("--scaling", metavar="FILE", help="Write how costs grow, as Markdown."),
+    ] = None,
+) -> None:
     """Measure how fast ndpsim is on this machine."""
-    from ndpsim.cli import commands
+    from ndpsim.cli import benches
 
-    commands.bench(as_json)
+    benches.bench(as_json, compare_with, scaling)

@@ -10,7 +10,7 @@ from ndpsim.cli.output import Meter, is_ascii, print_json, print_view
 from ndpsim.experiment import RunResult, RunSpec
 from ndpsim.experiment.files import check_target, save_run
 from ndpsim.report import comparison_view, run_view, stats_view
-from ndpsim.report.figures import digits, quantity
+from ndpsim.report.figures import quantity
 from ndpsim.spec import schema as schema_of
 
 
@@ -80,27 +80,6 @@ def trace_stats(file: str, as_json: bool) -> None:
         print_view(stats_view(stats, file))
 
 
-def bench(as_json: bool) -> None:
-    """`ndpsim bench`."""
-    from ndpsim.bench import measure_all
-
-    with Meter() as meter:
-        rows = measure_all(meter)
-    if as_json:
-        print_json([{"name": row.name, "value": row.value, "unit": row.unit} for row in rows])
-        return
-    width = max(len(row.name) for row in rows)
-    for row in rows:
-        print(f"{row.name:{width}}  {_amount(row.value, row.unit)}")
-
-
 def _document(result: RunResult) -> dict[str, Any]:
     """A summary, and what only stdout and `meta.json` tell."""
     return {**result.summary, "wall_s": result.wall_s, "memo": result.memo}
-
-
-def _amount(value: float, unit: str) -> str:
-    """A figure of the benchmark; its name already says which unit it is in."""
-    if unit in ("s", "B"):
-        return quantity(value, unit)
-    return quantity(value, "/s") if unit == "1/s" else f"{digits(value)} {unit}"

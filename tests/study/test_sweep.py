@@ -309,7 +309,7 @@ def test_expressions_know_every_figure_of_a_run(tiny):
     [
         {"system.ndp.count": 2},
         {"system.topology.0.link.lanes": 8},
-        {"system.topology.1": {"name": "bus", "link": "ddr4-3200-channel", "ends": ["host", "ndp"]}},
+        {"system.topology.1": {"name": "bus", "link": "ddr4-3200-dual", "ends": ["host", "ndp"]}},
         {"system": {"ndp": {"count": 3}}},
         {"system": {"preset": "edge-paper", "ndp": {"count": 3}}, "system.ndp.unit.ranks": 2},
         {"system.gpu": "rtx-4090", "system.gpu.memory_capacity": "20 GiB"},
