@@ -7,7 +7,7 @@ from functools import cached_property
 from math import ceil, floor, prod
 
 from ndpsim.dram.spec import ConstraintSpec, DramSpec, StandardSpec, latency_cycles
-from ndpsim.units import ceil_div
+from ndpsim.units import PS_PER_S, ceil_div
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,12 @@ class Device:
     """... and after a write."""
     keep_hits: bool
     """A row stays open while an older request of the queue hits it."""
+    in_order: bool
+    """Only the first request of a queue may be served."""
+    close_after: int
+    """Ticks from a bank's last read or write until its row may be closed unasked; -1 for never."""
+    postponed: int
+    """Refreshes that may be put off while requests wait."""
     refresh_interval: int
     """Cycles between refreshes; 0 when none are sent."""
     read_queue: int
@@ -186,12 +192,24 @@ def resolve(dram: DramSpec) -> Device:
         after_read=latency_cycles(clock.after_read, ticks) if clock else 0,
         after_write=latency_cycles(clock.after_write, ticks) if clock else 0,
         keep_hits=control.scheduler == "FRFCFSRowHit",
+        in_order=control.scheduler == "FCFS",
+        close_after=_close_after(dram),
+        postponed=control.postponed_refreshes,
         refresh_interval=interval if control.refresh == "all-bank" else 0,
         read_queue=control.read_queue,
         write_queue=control.write_queue,
         write_high=floor(_exact(control.write_high_frac) * control.write_queue),
         write_low=ceil(_exact(control.write_low_frac) * control.write_queue),
     )
+
+
+def _close_after(dram: DramSpec) -> int:
+    control = dram.controller
+    if control.row_policy == "open":
+        return -1
+    waits = control.row_policy == "timeout"
+    hz = dram.clock * dram.standard.ticks_per_clock
+    return ceil_div(control.row_timeout * hz, PS_PER_S) if waits else 0
 
 
 def _rules(

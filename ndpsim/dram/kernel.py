@@ -73,7 +73,12 @@ AT_WRITES: Final = 38
 PLAIN: Final = 39
 """1 with one bus, one edge, whole activations and no regard for hits."""
 SYNC_TICKS: Final = 40
-N_CONFIG: Final = 41
+IN_ORDER: Final = 41
+CLOSE_AFTER: Final = 42
+POSTPONED: Final = 43
+"""Refreshes of all scopes together that may be put off."""
+AT_USED: Final = 44
+N_CONFIG: Final = 45
 
 # Columns of the table of commands.
 BUS: Final = 0
@@ -136,6 +141,7 @@ WAITING: Final = 2
 REFRESH: Final = 3
 SECOND_HALF: Final = 4
 SYNC: Final = 5
+CLOSING: Final = 6
 
 # Rows of a queue after the order of its slots, those in use first.
 NUMBER: Final = 1
@@ -234,6 +240,9 @@ def build_tables(dram: DramSpec, pattern: Ints, period: tuple[int, int] = (0, 0)
         WINDOWS: first_effect + effects.size,
         N_WINDOWS: len(windows),
         SYNC_TICKS: device.sync_ticks,
+        IN_ORDER: int(device.in_order),
+        CLOSE_AFTER: device.close_after,
+        POSTPONED: device.postponed * device.n_objects(device.refresh_depth),
         PLAIN: int(
             device.n_buses == 1
             and dram.standard.ticks_per_clock == 1
@@ -330,6 +339,7 @@ def _state_places(device: Device, n_commands: int, ring_size: int) -> tuple[dict
         AT_READY: n_banks * n_commands,
         AT_OPEN: n_banks,
         AT_BUSY: n_banks,
+        AT_USED: n_banks,
         AT_RINGS: ring_size,
         AT_CLOCKS: n_clocks,
         AT_ACTIVE: N_ACTIVE_FIELDS * n_banks,
@@ -474,7 +484,8 @@ def _best_active(config, state, tick):  # type: ignore[no-untyped-def]
     """
     n_banks, at = config[N_BANKS], config[AT_ACTIVE]
     best, when = -1, FAR
-    for place in range(at, at + state[N_ACTIVE]):
+    n_active = min(state[N_ACTIVE], 1) if config[IN_ORDER] == 1 else state[N_ACTIVE]
+    for place in range(at, at + n_active):
         bank = state[place + A_BANK * n_banks]
         if bank == state[HALF_OPEN]:
             continue
@@ -684,6 +695,7 @@ def _enter_active(config, state, slot, size, column):  # type: ignore[no-untyped
 @_compiled
 def _retire(config, state, command, bank, number, when, done, first):  # type: ignore[no-untyped-def]
     """Completes a request whose read or write goes out; keeps its data clock running."""
+    state[config[AT_USED] + bank] = when
     is_read = command == config[RD]
     finish = when + (config[READ_LATENCY] if is_read else 0)
     done[number - first] = finish
@@ -709,7 +721,8 @@ def _choose(config, state, tick):  # type: ignore[no-untyped-def]
             what, command = ACTIVE, state[place + A_COMMAND * config[N_BANKS]]
     if when <= tick:
         return what, place, command, when
-    if state[PENDING] > 0:
+    n_outstanding = state[N_ACTIVE] + state[N_READS] + state[N_WRITES]
+    if state[PENDING] > config[POSTPONED] or (state[PENDING] > 0 and n_outstanding == 0):
         # (b) the head of the refreshes
         refresh, row_when = _next_refresh_command(config, state, tick)
         if row_when < when:
@@ -719,13 +732,16 @@ def _choose(config, state, tick):  # type: ignore[no-untyped-def]
     _set_mode(config, state)
     is_write = state[WRITE_MODE] == 1
     column = config[WR] if is_write else config[RD]
+    n_waiting = state[N_WRITES] if is_write else state[N_READS]
+    if config[IN_ORDER] == 1:
+        n_waiting = min(n_waiting, 1)
     if config[PLAIN] == 1:
         best, best_command, best_when = _best_on_one_bus(
             config,
             state,
             config[AT_WRITES] if is_write else config[AT_READS],
             config[WRITE_QUEUE] if is_write else config[READ_QUEUE],
-            state[N_WRITES] if is_write else state[N_READS],
+            n_waiting,
             column,
             tick,
         )
@@ -740,7 +756,7 @@ def _choose(config, state, tick):  # type: ignore[no-untyped-def]
         state,
         config[AT_WRITES] if is_write else config[AT_READS],
         config[WRITE_QUEUE] if is_write else config[READ_QUEUE],
-        state[N_WRITES] if is_write else state[N_READS],
+        n_waiting,
         column,
         tick,
         wanted,
@@ -754,6 +770,35 @@ def _choose(config, state, tick):  # type: ignore[no-untyped-def]
     if row_when < when or (row_when == when and not two_buses and position < hit):
         return WAITING, position, row_command, row_when
     return what, place, command, when
+
+
+@_compiled
+def _is_wanted(config, state, bank, row):  # type: ignore[no-untyped-def]
+    """Whether a waiting request hits a row."""
+    for at, size, waiting in (
+        (config[AT_READS], config[READ_QUEUE], state[N_READS]),
+        (config[AT_WRITES], config[WRITE_QUEUE], state[N_WRITES]),
+    ):
+        for position in range(waiting):
+            slot = at + state[at + position]
+            if state[slot + BANK * size] == bank and state[slot + ROW * size] == row:
+                return True
+    return False
+
+
+@_compiled
+def _best_closing(config, state, tick, limit):  # type: ignore[no-untyped-def]
+    """The first bank whose row may be closed unasked, and the tick, if it comes before `limit`."""
+    best, when = -1, limit
+    for bank in range(config[N_BANKS]):
+        row = state[config[AT_OPEN] + bank]
+        if row < 0 or state[config[AT_BUSY] + bank] > 0:
+            continue
+        unused = max(tick, state[config[AT_USED] + bank] + config[CLOSE_AFTER])
+        earliest = _earliest(config, state, config[PRE], bank, unused)
+        if earliest < when and not _is_wanted(config, state, bank, row):
+            best, when = bank, earliest
+    return best, when
 
 
 @_compiled
@@ -784,6 +829,10 @@ def advance(config, pattern, state, until, total, done, first, log):  # type: ig
             what, place, command, when = _choose(config, state, tick)
         else:
             what, place, command, when = held, state[HELD_PLACE], state[HELD_COMMAND], tick
+        if config[CLOSE_AFTER] >= 0 and held == NOTHING and state[HALF_OPEN] < 0 and when > tick:
+            closing, closing_when = _best_closing(config, state, tick, when)
+            if closing >= 0:
+                what, place, command, when = CLOSING, closing, config[PRE], closing_when
         if second:
             state[SECOND_SLOT] = 0
             if when > tick:
@@ -799,6 +848,8 @@ def advance(config, pattern, state, until, total, done, first, log):  # type: ig
         elif what == ACTIVE:
             bank, row = state[place + A_BANK * n_banks], state[place + A_ROW * n_banks]
             number = state[place + A_NUMBER * n_banks]
+        elif what == CLOSING:
+            bank, row = place, state[config[AT_OPEN] + place]
         elif what == REFRESH:
             bank = state[PENDING_HEAD] * (n_banks // config[N_SCOPES])
         if held != NOTHING:
@@ -839,6 +890,8 @@ def advance(config, pattern, state, until, total, done, first, log):  # type: ig
             state[HALF_OPEN] = -1
             continue
         state[HELD] = NOTHING
+        if what == CLOSING:
+            continue
         if what == REFRESH:
             if command == config[REF]:
                 state[PENDING] -= 1
@@ -919,6 +972,9 @@ def canonical(config, state, out):  # type: ignore[no-untyped-def]
             row = max(row - rows, 0)
         out[config[AT_OPEN] + bank] = row
         out[config[AT_BUSY] + bank] = state[config[AT_BUSY] + bank]
+        if config[CLOSE_AFTER] >= 0:
+            used = state[config[AT_USED] + bank] - start
+            out[config[AT_USED] + bank] = max(used, -config[CLOSE_AFTER])
     _canonical_windows(config, state, out, start)
     at = config[AT_ACTIVE]
     for place in range(at, at + state[N_ACTIVE]):

@@ -145,6 +145,7 @@ class Controller:
         self.tick = 0
         self._mapping = dram.mapping()
         self._open: list[int | None] = [None] * device.n_banks
+        self._last_used = [0] * device.n_banks
         self._reads: list[Request] = []
         self._writes: list[Request] = []
         self._active: list[Request] = []
@@ -218,9 +219,37 @@ class Controller:
         """
         if self._serve(self._active, bus):
             return
-        done = self._refresh(bus) if self._priority else self._serve(self._queue_of_mode(), bus)
+        if self._priority and self._must_refresh():
+            done = self._refresh(bus)
+        else:
+            done = self._serve(self._queue_of_mode(), bus)
         if not done and self._half_open is not None:
             self._finish_activation()
+        elif not done and self.device.close_after >= 0 and self._bus[self._PRE] == bus:
+            self._close_idle()
+
+    def _must_refresh(self) -> bool:
+        """Whether a refresh may not be put off any longer, or no request would mind it."""
+        allowed = self.device.postponed * self.device.n_objects(self.device.refresh_depth)
+        return len(self._priority) > allowed or not (self._reads or self._writes or self._active)
+
+    def _close_idle(self) -> None:
+        """Closes the first row that no request wants, long enough after its last use."""
+        wanted = {
+            (request.where.bank, request.where.row)
+            for queue in (self._reads, self._writes, self._active)
+            for request in queue
+        }
+        for bank, row in enumerate(self._open):
+            if (
+                row is not None
+                and (bank, row) not in wanted
+                and not any(active.where.bank == bank for active in self._active)
+                and self.tick >= self._last_used[bank] + self.device.close_after
+                and self.timing.ready(self._PRE, bank, self.tick)
+            ):
+                self._send(self._PRE, bank, row, -1)
+                return
 
     def result(self) -> Run:
         """What has happened so far."""
@@ -249,7 +278,7 @@ class Controller:
         """Issues the next command of the first arrived of a queue's requests ready on a bus."""
         ready = [
             request
-            for request in queue
+            for request in (queue[:1] if self.device.in_order else queue)
             if self._bus[self._next_command(request)] == bus and self._is_ready(request)
         ]
         ready = [request for request in ready if self._may_close(request, queue)]
@@ -378,6 +407,7 @@ class Controller:
 
     def _retire(self, request: Request) -> None:
         """Completes a request whose read or write goes out now; keeps its data clock running."""
+        self._last_used[request.where.bank] = self.tick
         depth = self.device.data_clock_depth
         if depth >= 0:
             own = self.device.paths[request.where.bank][depth]

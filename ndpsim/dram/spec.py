@@ -13,7 +13,16 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ndpsim.dram.mapping import AddressMapping, fit_mapping
 from ndpsim.errors import nearest
-from ndpsim.spec.model import Count, Energy, Frequency, PositiveFrac, Power, Spec
+from ndpsim.spec.model import (
+    Count,
+    CountOrZero,
+    Energy,
+    Frequency,
+    PositiveFrac,
+    Power,
+    Spec,
+    Time,
+)
 from ndpsim.units import cycles_from_ps, parse_quantity
 
 CLOCK = "clock"
@@ -235,13 +244,20 @@ class ControllerSpec(Spec):
     """Writes are served once more than this share of their queue is taken ..."""
     write_low_frac: PositiveFrac = 0.2
     """... until less than this share is, if reads wait."""
-    scheduler: Literal["FRFCFS", "FRFCFSRowHit"] = "FRFCFS"
+    scheduler: Literal["FRFCFS", "FRFCFSRowHit", "FCFS"] = "FRFCFS"
     """First ready, first come, first served: a row hit is not preferred to other ready commands.
-    `FRFCFSRowHit` keeps a row open while an older request of the queue hits it."""
-    row_policy: Literal["open"] = "open"
-    """A row stays open until another one of its bank is asked for."""
+    `FRFCFSRowHit` keeps a row open while an older request of the queue hits it. `FCFS` looks at the
+    first request only, of each queue and of those whose row is open."""
+    row_policy: Literal["open", "closed", "timeout"] = "open"
+    """`open`: a row stays open until another one of its bank is asked for. `closed`: it is closed
+    when no waiting request hits it and nothing else can be sent. `timeout`: so, but only some time
+    after its last read or write."""
+    row_timeout: Time = 200_000
+    """That time."""
     refresh: Literal["all-bank", "none"] = "all-bank"
     """Which refreshes are sent."""
+    postponed_refreshes: CountOrZero = 0
+    """Refreshes of an object that may be put off while requests wait."""
 
     @model_validator(mode="after")
     def _check_watermarks(self) -> Self:
