@@ -27,7 +27,7 @@ RUNS: Final[tuple[tuple[str, str, tuple[int, ...]], ...]] = (
     ("Batch", "workload.batch", (1, 2, 4, 8)),
 )
 REPEATS: Final = 3
-POINTS: Final = (8, 16, 32)
+POINTS: Final = (4, 8, 16)
 MILLION: Final = 10**6
 
 Progress = Callable[[str, int, int], None]

@@ -6,6 +6,7 @@ import pytest
 
 from ndpsim.bench import compare_with, measure, scaling
 from ndpsim.errors import InputError
+from ndpsim.study.sweep import executors
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_unknown_revisions_and_places_are_refused(checkout, tmp_path):
 
 def test_points_per_second_are_measured(monkeypatch, tiny):
     grid = {"scheduler": ["monde", "edge-gpu-ndp"], "seed": [1, 2]}
-    monkeypatch.setattr("ndpsim.study.sweep.executors.n_cores", lambda: 1)
+    monkeypatch.setattr(executors, "n_cores", lambda: 1)
     monkeypatch.setattr(measure, "SWEEP", {"base": str(tiny), "grid": grid})
     (found,) = measure._sweep()
     assert (found.name, found.unit) == ("sweep_points_per_s", "1/s")
