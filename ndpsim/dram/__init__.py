@@ -10,6 +10,7 @@ from ndpsim.dram.device import (
     standby_energy_fj,
 )
 from ndpsim.dram.patterns import generate, pattern_names
+from ndpsim.dram.placement import base_addresses
 from ndpsim.dram.reference import Issued, Run
 from ndpsim.dram.spec import (
     CommandSpec,
@@ -41,6 +42,7 @@ __all__ = [
     "Stream",
     "StreamOutcome",
     "audit_stream",
+    "base_addresses",
     "check_log",
     "command_energy_fj",
     "generate",

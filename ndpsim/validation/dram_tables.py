@@ -81,7 +81,7 @@ class Folder:
     def _rows(self, columns: tuple[str, ...], org: str, timing: str, ranks: str) -> list[Row]:
         """Rows of the folder's table with these columns that describe a part.
 
-        Those of another number of ranks where that one is not listed.
+        Where its number of ranks is not listed or not known, those of one rank, or else all.
         """
         rows = [
             row
@@ -89,7 +89,11 @@ class Folder:
             for row in table
             if (row["org_preset"], row["timing_preset"]) == (org, timing)
         ]
-        return [row for row in rows if row.get("ranks", "") == ranks] or rows
+        for wanted in (ranks, "1"):
+            found = [row for row in rows if row.get("ranks", "") == wanted]
+            if found:
+                return found
+        return rows
 
 
 def read_folder(path: Path) -> Folder:

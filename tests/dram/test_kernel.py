@@ -60,3 +60,45 @@ def test_read_is_forwarded_from_a_waiting_write():
         run.cycles, run.completed, 0, 1, 0, {"ACT": 1, "WR": 1}, ()
     )
     assert run.completed[1] == 1
+
+
+def _commands(part: DramSpec, requests: list[tuple[int, bool]]) -> list[str]:
+    return [issued.command for issued in reference.run(part, requests).log]
+
+
+def test_closed_rows_turn_conflicts_into_misses():
+    in_turn = [(i % 4 * 128 + i // 4 * 128 * 16, False) for i in range(12)]
+    slow = {"refresh": "none", "read_queue": 1}
+    still = kernel.run(ddr4(**slow), in_turn)
+    closed = kernel.run(ddr4(row_policy="closed", **slow), in_turn)
+    assert (still.row_conflicts, still.row_misses) == (8, 4)
+    assert closed.row_conflicts <= 2
+
+
+def test_row_is_closed_after_its_time_and_not_before():
+    part = ddr4(row_policy="timeout", row_timeout="20 ns", refresh="none")
+    log = reference.run(part, [(0, False)]).log
+    assert [(issued.tick, issued.command) for issued in log] == [(1, "ACT"), (23, "RD")]
+    late = reference.run(part.model_copy(update={"standard": part.standard}), [(0, False)] * 3).log
+    assert "PREpb" not in [issued.command for issued in late]
+    soon = ddr4(row_policy="closed", refresh="none", timing={"nRTP": 5, "nRAS": 27})
+    assert _commands(soon, [(0, False)]) == ["ACT", "RD", "PREpb"]
+
+
+def test_first_come_first_served_never_overtakes():
+    part = ddr4(scheduler="FCFS", refresh="none")
+    requests = [(i * 128 * 16 if i % 2 else i, False) for i in range(40)]
+    completed = kernel.run(part, requests).completed
+    assert list(completed) == sorted(completed)
+
+
+def test_postponed_refreshes_come_later_but_come(jit):
+    requests = [(line, False) for line in range(40_000)]
+    first = {}
+    for postponed in (0, 4):
+        part = ddr4(postponed_refreshes=postponed)
+        log = kernel.run(part, requests, max_log=100_000).log
+        ticks = [issued.tick for issued in log if issued.command == "REFab"]
+        first[postponed] = ticks[0]
+        assert len(ticks) + postponed >= log[-1].tick // part.cycles()["nREFI"]
+    assert first[4] > first[0] + 4 * part.cycles()["nREFI"] - 1000
