@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ndpsim.cli.dram import dram_app
+from ndpsim.cli.explain import explain
 from ndpsim.cli.reproduce import reproduce
 from ndpsim.cli.validate import validate_app
 from ndpsim.errors import InputError, NdpsimError
@@ -22,6 +23,7 @@ trace_app = typer.Typer(help="Routing traces.", rich_markup_mode=None)
 app.add_typer(trace_app, name="trace")
 app.add_typer(validate_app, name="validate")
 app.add_typer(dram_app, name="dram")
+app.command()(explain)
 app.command()(reproduce)
 
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML configuration.")]
