@@ -5,12 +5,12 @@ at a time, and prefill alone is repeated to tell the phases apart.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from ndpsim.errors import ConfigError
-from ndpsim.experiment import RunResult, RunSpec, run_resolved
+from ndpsim.experiment import Routing, RunResult, RunSpec, routing_of, run_resolved
 from ndpsim.experiment.files import load_run
 from ndpsim.memo import Memo
 from ndpsim.spec import resolve
@@ -64,13 +64,17 @@ def explain(
     memory = Memo()
     config, expected = _origin(Path(source))
 
-    def again(changes: Mapping[str, Any]) -> RunResult:
-        return run_resolved(resolve(RunSpec, config, changes), memory)
+    spec = resolve(RunSpec, config).spec
+    routing = routing_of(spec, spec.model_spec())
+    prompt_only = replace(routing, experts=routing.experts[:, : spec.workload.prompt_tokens])
+
+    def again(changes: Mapping[str, Any], routing: Routing = routing) -> RunResult:
+        return run_resolved(resolve(RunSpec, config, changes), memory, routing=routing)
 
     result = again({})
     if expected is not None and result.summary["config_hash"] != expected:
         raise ConfigError(str(source), "its trace or models have changed since; run it again")
-    prefill = again({"workload.output_tokens": 1})
+    prefill = again({"workload.output_tokens": 1}, prompt_only)
     parts = list(_parts(result.values))
     what_ifs = []
     for index, part in enumerate(parts, start=1):
