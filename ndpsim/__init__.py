@@ -24,11 +24,11 @@ _PUBLIC: Final = {
     "RunResult": ("ndpsim.experiment.result", "RunResult"),
     "compare": ("ndpsim.study", "compare"),
     "load_run": ("ndpsim.experiment.files", "load_run"),
-    "load_sweep": ("ndpsim.study", "load_sweep"),
+    "load_sweep": ("ndpsim.study.sweep", "load_sweep"),
     "load_trace": ("ndpsim.workload", "read_trace"),
     "register": ("ndpsim.registry", "register"),
     "run": ("ndpsim.experiment.run", "run"),
-    "sweep": ("ndpsim.study", "sweep"),
+    "sweep": ("ndpsim.study.sweep", "sweep"),
 }
 """Public name -> the module that holds it, and its name there."""
 
