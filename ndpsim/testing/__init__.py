@@ -20,6 +20,7 @@ from ndpsim.testing.contracts import (
     PrefetchContract,
 )
 from ndpsim.testing.fakes import FakeRoom, FakeStage, FakeUnits
+from ndpsim.testing.replay import Stage, replay
 from ndpsim.testing.strategies import rooms, routings, stages, unit_sets
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "PartitionContract",
     "PolicyContract",
     "PrefetchContract",
+    "Stage",
+    "replay",
     "rooms",
     "routings",
     "stages",

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ndpsim.policy import CostTable, ExpertCost, Plan
 from ndpsim.policy.cache.lfu import Lfu
 from ndpsim.policy.dispatch.exhaustive import Exhaustive
-from ndpsim.testing import FakeRoom
+from ndpsim.testing import FakeRoom, replay
 
 
 def expert(n_tokens, load, compute, pim, *, cached=False):
@@ -170,3 +170,44 @@ def test_all_subsets_of_equal_experts_are_no_better_than_the_split():
         for _ in combinations(range(6), n)
     ]
     assert best == min(totals)
+
+
+def notebook_decode(stages, size, activations):
+    """The published decode loop with its cache, written down again: (layer, set on NPU, total)."""
+    cache, used, found = {}, {}, []
+    for layer, costs in stages:
+        held, freq = cache.setdefault(layer, set()), used.setdefault(layer, {})
+        rows = [expert_now(costs[e], cached=e in held) for e in costs]
+        _, chosen, _, _, total = rule_again(rows, activations, by_benefit=True)
+        on_npu = {list(costs)[i] for i in chosen}
+        found.append((layer, on_npu, total))
+        for e in on_npu:
+            freq[e] = freq.get(e, 0) + 1
+            held.add(e)
+        for e in sorted(held, key=lambda e: (freq[e], e))[: max(0, len(held) - size)]:
+            held.remove(e)
+    return found
+
+
+def expert_now(row, *, cached):
+    return expert(row.n_tokens, row.fetch_ps, row.gpu_ps, row.near_ps, cached=cached)
+
+
+costs = st.builds(
+    expert, st.integers(1, 9), st.integers(1, 200), st.integers(1, 60), st.integers(1, 200)
+)
+steps = st.lists(
+    st.tuples(st.integers(0, 1), st.dictionaries(st.integers(0, 9), costs, min_size=1, max_size=6)),
+    max_size=12,
+)
+
+
+@given(stages=steps, size=st.integers(1, 5), activations=st.integers(0, 40))
+def test_decode_with_its_cache_equals_the_published_loop(stages, size, activations):
+    room = FakeRoom(40, n_moe_layers=2, n_experts=10)
+    rule = Exhaustive(reuse=True)
+    ours = []
+    for stage in replay(rule, Lfu(size=size), room, stages, activations_ps=activations):
+        splits = rule.splits(stage.table, rule.order(stage.table))
+        ours.append((stage.layer, set(stage.gpu), min(split.layer_ps for split in splits)))
+    assert ours == notebook_decode(stages, size, activations)

@@ -62,7 +62,15 @@ def test_the_page_tells_the_truth_about_costs_from_a_table():
     exec(block("from ndpsim.policy import CostTable"), names)  # the page's own code
     assert names["plan"].gpu == (0,)
     assert names["plan"].near == (1, 2)
-    assert names["layer"] == 160 + 0
+    assert names["layer"] == 160
+
+
+def test_the_page_replays_a_cache(capsys):
+    names = {}
+    exec(block("from ndpsim.policy import CostTable"), names)
+    exec(block("from ndpsim.policy.cache.lfu"), names)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["0 (1, 4) 120", "1 (1, 4) 120", "0 (1, 4, 6) 70"]
 
 
 def test_its_path_is_relative_to_the_file_that_names_it(folder, monkeypatch):
