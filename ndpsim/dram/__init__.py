@@ -9,6 +9,7 @@ from ndpsim.dram.device import (
     resolve,
     standby_energy_fj,
 )
+from ndpsim.dram.nearbank import NearBankRun, near_bank_product
 from ndpsim.dram.patterns import generate, pattern_names
 from ndpsim.dram.placement import base_addresses
 from ndpsim.dram.reference import Issued, Run
@@ -36,6 +37,7 @@ __all__ = [
     "Device",
     "DramSpec",
     "Issued",
+    "NearBankRun",
     "OrganisationSpec",
     "Run",
     "StandardSpec",
@@ -46,6 +48,7 @@ __all__ = [
     "check_log",
     "command_energy_fj",
     "generate",
+    "near_bank_product",
     "pattern_names",
     "peak_bytes_per_s",
     "preset_of",

@@ -7,7 +7,7 @@ preset, and a latency is a sum of symbols with integer coefficients.
 from collections.abc import Collection, Mapping
 from itertools import chain
 from math import prod
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -109,6 +109,69 @@ class ConstraintSpec(Spec):
     """The wait holds on the *other* objects of the level under the same parent instead."""
 
 
+NearBankAction = Literal[
+    "enter", "exit", "activate", "precharge", "mac", "write-buffer", "read-result", "refresh"
+]
+
+
+class NearBankCommandSpec(Spec):
+    """One command to the compute units beside the banks."""
+
+    name: str
+    """As the command set writes it."""
+    action: NearBankAction
+    """Enter or leave the mode, activate or precharge a set of banks, a multiply-accumulate in all
+    open banks, write the global buffer, read results, refresh."""
+    scope: Literal["set", "all"]
+    """One set of banks that are activated together, or all of the unit."""
+    bus: str
+    """The command bus it is sent on."""
+    ticks: Count = 1
+    """How long it occupies that bus."""
+    rising: bool = False
+    """Sent at the rising edge only."""
+
+
+class NearBankRuleSpec(Spec):
+    """How long a command waits after another, in the same set of banks or anywhere in the unit."""
+
+    scope: Literal["set", "all"]
+    """Where the two must meet."""
+    preceding: tuple[str, ...]
+    """Commands that start the wait."""
+    following: tuple[str, ...]
+    """Commands that wait."""
+    latency: Latency
+    """The wait, from last tick to last tick."""
+    power: bool = False
+    """Whether the supply, not the cells, asks for it: a stated relaxation may lift it."""
+
+
+class NearBankSpec(Spec):
+    """Commands that compute in the banks: each reads its own row, the data bus is not used."""
+
+    level: str
+    """The level whose objects are units: their banks are driven together."""
+    banks_per_set: Count
+    """Banks that one activation opens."""
+    commands: tuple[NearBankCommandSpec, ...]
+    """One of each action."""
+    constraints: tuple[NearBankRuleSpec, ...]
+    """All timing rules of the mode."""
+
+    @model_validator(mode="after")
+    def _check_commands(self) -> Self:
+        actions = [command.action for command in self.commands]
+        for action in get_args(NearBankAction):
+            if actions.count(action) != 1:
+                raise ValueError(f"commands: expected exactly one that does '{action}'")
+        names = [command.name for command in self.commands]
+        for rule in self.constraints:
+            for name in (*rule.preceding, *rule.following):
+                _known(name, names, "constraints: command")
+        return self
+
+
 class StandardSpec(Spec):
     """What every part of a standard has in common."""
 
@@ -134,6 +197,8 @@ class StandardSpec(Spec):
     """At the latest so long after the first half of an activation comes the second."""
     data_clock: DataClockSpec | None = None
     """The data clock, if it must be started by commands."""
+    near_bank: NearBankSpec | None = None
+    """Commands to compute units beside the banks, where a part has them; see `nearbank`."""
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

@@ -363,7 +363,7 @@ _MICROSECONDS_OF_REFRESH: Final = {"DDR4": 7.8, "LPDDR4": 3.9, "HBM": 3.9}
 
 
 def _interval_of(folder: Folder) -> int:
-    """Refresh interval (nREFI) of the other simulator's preset of the same speed; 0 if the folder has none."""
+    """Refresh interval (nREFI) of the other simulator's preset of that speed; 0 if it has none."""
     try:
         return folder.part("DDR4_8Gb_x8", "DDR4_2400R", "1").cycles()["nREFI"]
     except NotModelledError:
