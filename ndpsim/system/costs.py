@@ -118,7 +118,7 @@ class StageCosts:
         return known[key]
 
     def cpu_ps(self, slot: Slot) -> int:
-        """Compute time on the host CPU: arithmetic or reading the weights, whichever is longer."""
+        """Time on the host CPU: computing, or reading the weights where they live if longer."""
         known, key = self._known.cpu, (slot.home, slot.n_tokens)
         if key not in known:
             known[key] = self.memo(expert_cpu_ps, self.machine, *key)
@@ -154,8 +154,8 @@ def expert_cpu_ps(memo: Memo, machine: Machine, home: int, n_tokens: int) -> int
 
 
 def cpu_ps(memo: Memo, machine: Machine, operators: Sequence[Operator]) -> int:
-    """Arithmetic time of operators one after another on the host, weights streaming beside."""
-    return sum(memo(cpu.compute_ps, machine.system.cpu, operator) for operator in operators)
+    """Time of operators one after another on the host's cores, memory to themselves."""
+    return sum(memo(cpu.operator_ps, machine.system.cpu, operator) for operator in operators)
 
 
 def expert_work(machine: Machine, n_tokens: int) -> tuple[Operator, ...]:
