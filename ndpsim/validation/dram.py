@@ -294,7 +294,7 @@ def _cross(folder: Folder, stem: str, rows: Sequence[Row]) -> Iterator[DramCase]
                 row: Row = row, config: dict[str, str] = config, scheduler: str = scheduler
             ) -> Run:
                 part = with_settings(
-                    _part_of_config(config, _interval_of(folder)),
+                    _part_of_config(config),
                     {"scheduler": scheduler, "refresh": _switched(row["refresh"])},
                     "RoBaRaCoCh",
                 )
@@ -362,15 +362,7 @@ _MICROSECONDS_OF_REFRESH: Final = {"DDR4": 7.8, "LPDDR4": 3.9, "HBM": 3.9}
 """tREFI where a configuration's table does not list it: the standards' values."""
 
 
-def _interval_of(folder: Folder) -> int:
-    """Refresh interval (nREFI) of the other simulator's preset of that speed; 0 if it has none."""
-    try:
-        return folder.part("DDR4_8Gb_x8", "DDR4_2400R", "1").cycles()["nREFI"]
-    except NotModelledError:
-        return 0
-
-
-def _part_of_config(config: dict[str, str], interval: int = 0) -> DramSpec:
+def _part_of_config(config: dict[str, str]) -> DramSpec:
     """A part with the values of a DRAMsim3 configuration.
 
     Its protocols share one set of rules, that of DDR4, or of HBM2 where rows and columns have their
@@ -385,7 +377,9 @@ def _part_of_config(config: dict[str, str], interval: int = 0) -> DramSpec:
     tck_ns = float(n["tCK"])
     burst = int(float(config["derived_burst_cycles"]))
     t = {key: int(float(value)) for key, value in n.items() if key not in ("tCK",) and value}
-    interval = interval or t.get("tREFI", int(_MICROSECONDS_OF_REFRESH[protocol] * 1000 / tck_ns))
+    # the period is given in two digits: the nominal clock is a whole number of 100 MHz
+    clock_mhz = 100 * round(10 / tck_ns)
+    interval = t.get("tREFI", round(_MICROSECONDS_OF_REFRESH[protocol] * clock_mhz))
     timing = {
         "nBL": burst,
         "nCL": t["CL"],
