@@ -21,10 +21,6 @@ class Ranking:
     def __contains__(self, expert: object) -> bool:
         return expert in self._key
 
-    def experts(self) -> list[ExpertId]:
-        """What is held."""
-        return list(self._key)
-
     def put(self, expert: ExpertId, key: float) -> None:
         """Hold an expert, or change its key."""
         self._key[expert] = key

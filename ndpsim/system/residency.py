@@ -219,16 +219,16 @@ class Residency:
             return
         transfers = [self._whole[self._home_of[layer][expert]] for layer, expert in wanted]
         self._coming += wanted
-        self.queue = queue_of(_each(self.queue) + transfers)
+        self.queue = queue_of(_each(self.queue) + transfers if self.queue else transfers)
 
     def _withdraw(
         self, layer: int, active: Sequence[tuple[int, int]]
     ) -> dict[int, tuple[int, ...]]:
         """Take a layer's transfers out of the queue; what is left of those begun and needed."""
+        if all(expert[0] != layer for expert in self._coming):
+            return {}
         pairs = list(zip(self._coming, _each(self.queue), strict=True))
         kept = [pair for pair in pairs if pair[0][0] != layer]
-        if len(kept) == len(pairs):
-            return {}
         self._coming = [expert for expert, _ in kept]
         self.queue = queue_of([transfer for _, transfer in kept])
         needed = {expert for expert, _ in active}

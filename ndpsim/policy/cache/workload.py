@@ -6,7 +6,6 @@ from typing import Annotated
 from pydantic import Field
 
 from ndpsim.policy.contract import Cache, ExpertId, ResidencyView, Verdict, WatchingState
-from ndpsim.policy.heap import Ranking
 from ndpsim.policy.rooms import divided
 from ndpsim.registry import register
 from ndpsim.spec.model import Time
@@ -42,35 +41,30 @@ class _Scores:
         self._gain = 1.0 / fade
         self._unit = [1.0] * len(room)
         self._score: list[dict[int, float]] = [{} for _ in room]
-        self._held = [Ranking() for _ in room]
+        self._held: list[dict[int, None]] = [{} for _ in room]
+        """By layer, in order of arrival: of equal scores the first leaves."""
 
     def observe(self, layer: int, active: Sequence[tuple[int, int]]) -> None:
         unit = self._unit[layer] = self._unit[layer] * self._gain
-        score, held = self._score[layer], self._held[layer]
+        score = self._score[layer]
         for expert, n_tokens in active:
-            grown = score[expert] = score.get(expert, 0.0) + n_tokens * unit
-            if (layer, expert) in held:
-                held.put((layer, expert), grown)
+            score[expert] = score.get(expert, 0.0) + n_tokens * unit
         if unit > 1e200:
-            self._scale(layer)
+            self._score[layer] = {expert: value / unit for expert, value in score.items()}
+            self._unit[layer] = 1.0
 
     def admit(self, expert: ExpertId, *, prefetched: bool) -> Verdict:
         layer, index = expert
-        held = self._held[layer]
+        held, score = self._held[layer], self._score[layer]
         if not self._room[layer]:
             return "refuse"
-        held.put(expert, self._score[layer].get(index, 0.0))
+        score.setdefault(index, 0.0)
+        held[index] = None
         if len(held) <= self._room[layer]:
             return None
-        leaves = held.pop()
-        return "refuse" if leaves == expert else leaves
-
-    def _scale(self, layer: int) -> None:
-        """Before scores grow beyond what floats hold, divide them all."""
-        unit, self._unit[layer] = self._unit[layer], 1.0
-        self._score[layer] = {expert: n / unit for expert, n in self._score[layer].items()}
-        for expert in self._held[layer].experts():
-            self._held[layer].put(expert, self._score[layer].get(expert[1], 0.0))
+        leaves = min(held, key=score.__getitem__)
+        del held[leaves]
+        return "refuse" if leaves == index else (layer, leaves)
 
     def touch(self, expert: ExpertId) -> None:
         """Every use was seen by `observe`."""
