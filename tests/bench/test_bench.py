@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from ndpsim.bench import compare_with, measure, scaling
+from ndpsim.cli import main
 from ndpsim.errors import InputError
 from ndpsim.study.sweep import executors
 
@@ -69,3 +70,15 @@ def test_what_the_process_in_charge_spends_is_measured():
     seconds, n_bytes = scaling._driver(8)
     assert 0 < seconds < 1
     assert 1000 < n_bytes < 20_000
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("--compare", "nonsense"), ("--scaling", "no/where.md"), ("--compare", "a", "--scaling", "b")],
+    ids=" ".join,
+)
+def test_what_cannot_be_measured_is_one_line(capsys, args):
+    with pytest.raises(SystemExit) as end:
+        main(["bench", *args])
+    out, err = capsys.readouterr()
+    assert (end.value.code, out, err.count("\n")) == (2, "", 1)

@@ -291,6 +291,15 @@ constraints: ["system.ndp.count <= 4"]
     assert contents(tmp_path / "one") == contents(tmp_path / "three")
 
 
+def test_a_machine_that_lacks_a_link_is_a_row(tiny):
+    text = """\
+base: tiny.yaml
+grid: {system.topology: [[{name: pcie, link: pcie5-x16, ends: [host, gpu]}]], seed: [1, 2]}
+"""
+    frame = ndpsim.sweep(written(tiny, text), jobs=1)
+    assert set(frame["status"]) == {"infeasible"}
+
+
 def test_progress_counts_and_estimates(grid):
     told = []
     ndpsim.sweep(grid, jobs=1, progress=told.append)

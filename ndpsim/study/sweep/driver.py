@@ -242,10 +242,13 @@ class _Run:
             for generation in search.generations():
                 places, todo = [], list[tuple[Task, Values]]()
                 for values in generation:
-                    task = self.plan.task(index, values)
-                    place = known.setdefault(digest(task.document), index)
+                    task = self._task(index, values)
+                    key = "" if task is None else digest(task.document)
+                    place = known.setdefault(key or str(index), index)
                     places.append(place)
-                    if place == index:
+                    if task is None:
+                        pass
+                    elif place == index:
                         self._prepare(task, values)
                         if not self._is_done(index):
                             todo.append((task, values))
@@ -260,10 +263,8 @@ class _Run:
         known: set[int] = set()
         for index in range(self.plan.n_points):
             values = self.plan.values(index)
-            try:
-                task = self.plan.task(index, values)
-            except ConfigError as error:
-                self._accept(_unusable(index, values, error), values)
+            task = self._task(index, values)
+            if task is None:
                 continue
             key = int(digest(task.document)[:16], 16)
             if key in known:
@@ -273,6 +274,15 @@ class _Run:
             self._prepare(task, values)
             if not self._is_done(index):
                 yield task, values
+
+    def _task(self, index: int, values: Values) -> Task | None:
+        """A point as a worker takes it; None, and a row, where its values do not go together."""
+        try:
+            return self.plan.task(index, values)
+        except ConfigError as error:
+            if not self._is_done(index):
+                self._accept(_unusable(index, values, error), values)
+            return None
 
     def _prepare(self, task: Task, values: Values) -> None:
         path = self.store.config(task.index)
