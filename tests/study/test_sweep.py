@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -30,6 +31,7 @@ grid:
 columns: {power_w: sum(energy_j) / e2e_s}
 objectives: {e2e_s: min, power_w: min}
 """
+SHIPPED = Path(__file__).parents[2] / "configs" / "sweeps"
 FILES = ("results.parquet", "journal.jsonl", "sweep.json")
 
 
@@ -374,3 +376,9 @@ def test_the_header_says_what_was_swept(grid, tmp_path):
     assert header["n_points"] == 8
     assert header["blocks"] == [2, 2, 2]
     assert header["paths"] == ["scheduler", "system.ndp.count", "system.ndp.unit.capacity"]
+
+
+@pytest.mark.parametrize("name", ["dimms", "hardware", "pareto"])
+def test_shipped_sweeps_can_be_used(name):
+    plan = load(SHIPPED / f"{name}.yaml")
+    assert plan.header["n_points"] == {"dimms": 140, "hardware": 108, "pareto": 192}[name]
