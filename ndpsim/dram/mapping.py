@@ -132,7 +132,8 @@ def _named(text: str, banks: tuple[str, ...], widths: dict[str, int]) -> Address
         fields = [("column", low), *top_down, ("column", column[1] - low), row]
         xor = (*banks, "row")
     else:
-        groups = [field for field in top_down if field[0] == "bankgroup"]
+        # one burst after the other to where they do not wait for each other
+        groups = [field for field in top_down if field[0] in ("pseudochannel", "bankgroup")]
         others = [field for field in reversed(top_down) if field not in groups]
         fields = [*groups, column, *others, row]
     return AddressMapping(tuple(fields), widths, banks, xor)

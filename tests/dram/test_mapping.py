@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ndpsim.dram import DramSpec
+from ndpsim.dram import DramSpec, Stream, peak_bytes_per_s, stream_marks
 from ndpsim.dram.mapping import fit_mapping
-from tests.dram.parts import ddr4, random_parts
+from ndpsim.memo import Memo
+from tests.dram.parts import ddr4, part, random_parts
 
 MAPPERS = ("RoBaRaCoCh", "ChRaBaRoCo", "MOP4CLXOR", "streaming", "ro ba co bg ra co:1")
 
@@ -72,3 +73,11 @@ def test_mapping_that_does_not_fit_is_refused(text, what):
 def test_mapping_is_checked_with_the_part():
     with pytest.raises(ValueError, match="mapper: 'co:8' asks for 8 bits of column"):
         ddr4(mapper="ro ba bg ra co:8")
+
+
+@pytest.mark.parametrize("name", ["hbm2-8gb-2000mbps", "ddr5-16gb-x8-4800an"])
+def test_streaming_mapper_fills_the_bus(name, jit):
+    dram = part(name, mapper="streaming", refresh="none")
+    n_bytes = 1 << 20
+    got = stream_marks(Memo(), dram, Stream(n_bytes))
+    assert n_bytes * 10**12 / got.duration_ps > 0.97 * peak_bytes_per_s(dram)
