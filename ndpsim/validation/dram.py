@@ -29,9 +29,9 @@ MAX_WORST: Final = 5
 """Rows that a summary names."""
 
 SPREADS: Final = (
-    (("ms",), 0.65),
-    (("pingpong",), 0.23),
-    (("seq", "seqw", "r2w1", "r2w1s", "randr2w1"), 0.08),
+    (("ms",), 0.40),
+    (("pingpong",), 0.19),
+    (("seq", "seqw", "r2w1", "r2w1s", "randr2w1"), 0.075),
 )
 """How far two trusted simulators with equal timings differ, by pattern: a scheduling choice decides
 the first two. Other patterns: `SPREAD`; short cases by `SPREAD_TICKS`."""
