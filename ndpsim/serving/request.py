@@ -57,8 +57,9 @@ def serve(
     """
     results: list[StepResult] = []
     ahead = list(steps(workload))
+    foldable = workload.batch == 1 and int(routed.min()) >= 0
     while ahead:
-        if workload.batch == 1 and ahead[0][0] == "decode" and session.settled:
+        if foldable and ahead[0][0] == "decode" and session.settled:
             many = ahead[:STEPS_PER_FOLD]
             fed = routed[0, many[0][2].start : many[-1][2].stop]
             results += session.fold([step for _, step, _ in many], fed)

@@ -1,5 +1,6 @@
 """Laws that every run obeys, on random small machines, models and schedulers."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from ndpsim.experiment import run
 from ndpsim.experiment.result import RunResult
 from ndpsim.testing.configs import SCHEDULERS, tiny_config, tiny_runs
+from ndpsim.workload import ModelSpec, SyntheticSpec, synthesize, write_trace
 
 
 def integers(result: RunResult) -> dict[str, Any]:
@@ -115,3 +117,15 @@ def test_what_the_plan_moved_is_what_links_carried() -> None:
     assert carried["memory"] == carried["pcie.down"], "every byte that leaves memory arrives"
     assert carried["memory"] % active == 0
     assert len(prefill) == 3
+
+
+def test_tokens_with_fewer_experts_are_not_lost(tmp_path: Path) -> None:
+    """-1 in a trace means none: such a token has fewer pairs, in decode as in prefill."""
+    model = ModelSpec.model_validate(tiny_config()["model"])
+    trace = synthesize(model, SyntheticSpec(), n_sequences=1, n_tokens=17, seed=3)
+    trace.experts[::2, :, 1] = -1
+    write_trace(tmp_path / "t.parquet", trace)
+    result = run(
+        tiny_config(trace=str(tmp_path / "t.parquet"), scheduler="tensor-parallel"), check=True
+    )
+    assert list(result.tokens["n_near"]) == [54, 3, 6, 3, 6, 3]
