@@ -1,7 +1,6 @@
 """GPU: streaming multiprocessors, tiles and waves; what an operator costs."""
 
 from ndpsim.gpu.cost import (
-    GpuOperator,
     decode_attention_ps,
     flop_energy_fj,
     memory_bytes_per_s,
@@ -13,7 +12,6 @@ from ndpsim.gpu.spec import AttAccRule, GpuSpec
 
 __all__ = [
     "AttAccRule",
-    "GpuOperator",
     "GpuSpec",
     "decode_attention_ps",
     "flop_energy_fj",

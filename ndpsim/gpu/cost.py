@@ -1,7 +1,6 @@
 """What an operator costs on a GPU, by the rule its spec names; and the rates no operator beats."""
 
 from math import ceil
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,8 @@ from ndpsim.gpu.spec import GpuSpec
 from ndpsim.memo import Memo
 from ndpsim.workload.operators import Attention, Elementwise, GroupedGemm, Operator
 
-GpuOperator: TypeAlias = Operator | GroupedGemm
-"""What a GPU can be asked to run."""
 
-
-def operator_ps(memo: Memo, gpu: GpuSpec, operator: GpuOperator, resident_bytes: int = 0) -> int:
+def operator_ps(memo: Memo, gpu: GpuSpec, operator: Operator, resident_bytes: int = 0) -> int:
     """Picoseconds of one operator with the whole GPU to itself, launch included.
 
     `resident_bytes` of its weights or KV cache are in L2 already (rule `sm` only; see
@@ -60,7 +56,7 @@ def decode_attention_ps(
     return np.ceil(seconds * 1e12).astype(np.int64)
 
 
-def _attacc_s(gpu: GpuSpec, operator: GpuOperator, resident_bytes: int) -> float:
+def _attacc_s(gpu: GpuSpec, operator: Operator, resident_bytes: int) -> float:
     del resident_bytes  # the rule knows no L2 contents
     if isinstance(operator, Elementwise):
         return attacc.elementwise_s(gpu, operator)
@@ -72,7 +68,7 @@ def _attacc_s(gpu: GpuSpec, operator: GpuOperator, resident_bytes: int) -> float
     return attacc.gemm_s(gpu, sm_flop, operator)
 
 
-def _sm_s(gpu: GpuSpec, operator: GpuOperator, resident_bytes: int) -> float:
+def _sm_s(gpu: GpuSpec, operator: Operator, resident_bytes: int) -> float:
     if isinstance(operator, Elementwise):
         return sm.elementwise_s(gpu, operator, resident_bytes)
     name = operator.activation.name

@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from ndpsim import cpu, gpu
 from ndpsim.memo import Memo
 from ndpsim.ndp import flop_per_s, memory_bytes_per_s
-from ndpsim.system.costs import combine_operator, expert_work, gpu_ps
+from ndpsim.system.costs import combine_operator, gpu_ps
 from ndpsim.system.machine import Copy, Machine
 from ndpsim.units import PS_PER_S
-from ndpsim.workload import Operator, expert_bytes, expert_flop, shared_operators
+from ndpsim.workload import expert_bytes, expert_flop, shared_operators
 
 SCALES = np.array([[0.0], [0.25], [0.5], [0.75], [1.0]])
 """Tried multiples of the per-stage optimal GPU weight w."""
@@ -173,12 +173,13 @@ class Bound:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Least time of each expert on the GPU, and off it with units and CPU at work together.
 
-        Memory and compute of different experts may overlap on units and CPU, so each one's work in
-        a stage is either all memory time or all compute time, whichever bounds better.
+        Memory and compute of different experts may overlap on a device, so each one's work in a
+        stage is either all memory time or all compute time, whichever bounds better.
         """
-        on_gpu, *near, host_memory, host_flop = np.array(
+        gpu_memory, gpu_flop, *near, host_memory, host_flop = np.array(
             [self._expert_ps_of(int(n)) for n in counts]
         ).T
+        on_gpu = max(gpu_memory, gpu_flop, key=np.sum)
         host = max(host_memory, host_flop, key=np.sum)
         if not self._near:
             return on_gpu, host
@@ -187,23 +188,26 @@ class Bound:
         return on_gpu, np.minimum(u * units, (1 - u) * host)
 
     def _expert_ps_of(self, n_tokens: int) -> tuple[float, ...]:
-        """Least time of one expert: GPU; units by memory, by compute; CPU by memory, by compute."""
+        """Least time of one expert by memory and by compute, on the GPU, all units, the CPU."""
         if n_tokens not in self._expert_ps:
             machine, weight = self._machine, self._machine.formats.expert
-            n_bytes, n_flop = (
-                expert_bytes(machine.model, weight),
-                expert_flop(machine.model, n_tokens),
-            )
-            on_gpu = sum(_roofline_ps(machine, op) for op in expert_work(machine, n_tokens))
+            n_bytes = expert_bytes(machine.model, weight)
+            n_flop = expert_flop(machine.model, n_tokens)
+            spec, activation = machine.system.gpu, machine.formats.activation.name
+            gpu_memory = n_bytes * PS_PER_S / gpu.memory_bytes_per_s(spec)
+            gpu_flop = n_flop * PS_PER_S / gpu.peak_flop_per_s(spec, activation)
             near_memory = near_flop = 0.0
             if self._near:
                 unit, n_units = machine.ndp.unit, len(machine.units)
                 near_memory = n_bytes * PS_PER_S / (n_units * memory_bytes_per_s(unit))
                 near_flop = n_flop * PS_PER_S / (n_units * flop_per_s(unit, weight))
             host_memory = _least_copy_ps(machine.reads, machine.capacity)
-            host_rate = cpu.peak_flop_per_s(machine.system.cpu, machine.formats.activation.name)
-            host_flop = n_flop * PS_PER_S / host_rate
-            self._expert_ps[n_tokens] = (on_gpu, near_memory, near_flop, host_memory, host_flop)
+            host_flop = n_flop * PS_PER_S / cpu.peak_flop_per_s(machine.system.cpu, activation)
+            self._expert_ps[n_tokens] = (
+                *(gpu_memory, gpu_flop),
+                *(near_memory, near_flop),
+                *(host_memory, host_flop),
+            )
         return self._expert_ps[n_tokens]
 
 
@@ -220,14 +224,6 @@ def _least_copy_ps(copies: tuple[tuple[Copy, ...], ...], capacity: Mapping[str, 
         min(load.get(resource, 0) for load in loads) * PS_PER_S / rate
         for resource, rate in capacity.items()
     )
-
-
-def _roofline_ps(machine: Machine, operator: Operator) -> float:
-    """What the GPU needs at least: the operator's FLOP or its bytes at the highest rates."""
-    spec = machine.system.gpu
-    flop_per_s_ = gpu.peak_flop_per_s(spec, machine.formats.activation.name)
-    seconds = max(operator.flop / flop_per_s_, operator.n_bytes / gpu.memory_bytes_per_s(spec))
-    return seconds * PS_PER_S
 
 
 def _best_weight(

@@ -10,7 +10,7 @@ from ndpsim.ndp import ExpertSlice, execute
 from ndpsim.policy import Phase, Slot
 from ndpsim.system.machine import GPU, Copy, Machine, ranks_of, transfer_ps
 from ndpsim.units import PS_PER_S, ps_for
-from ndpsim.workload import Elementwise, Operator, expert_operators
+from ndpsim.workload import Elementwise, Operator, expert_operators, grouped_operators
 
 
 def gpu_ps(memo: Memo, machine: Machine, operators: Sequence[Operator]) -> int:
@@ -161,6 +161,37 @@ def cpu_ps(memo: Memo, machine: Machine, operators: Sequence[Operator]) -> int:
 def expert_work(machine: Machine, n_tokens: int) -> tuple[Operator, ...]:
     """GPU operators of one routed expert."""
     return expert_operators(machine.model, machine.formats, n_tokens)
+
+
+def resident_work(
+    memo: Memo, machine: Machine, tokens: tuple[int, ...], n_tokens: int
+) -> tuple[Operator, ...]:
+    """GPU operators of experts that are all there: grouped kernels where those are faster.
+
+    Serving stacks run the experts of a layer as one grouped product each for gate and up, and for
+    down. The rule `attacc` knows no grouped kernels.
+
+    Parameters
+    ----------
+    tokens
+        Tokens of each expert.
+    n_tokens
+        Tokens of the step.
+    """
+    model, formats = machine.model, machine.formats
+    single = tuple(op for n in tokens for op in expert_work(machine, n))
+    if len(tokens) < 2 or machine.system.gpu.rule == "attacc" or not model.gated:
+        return single
+    grouped = grouped_operators(
+        tuple(sorted(tokens, reverse=True)),
+        model.d_model,
+        model.d_expert,
+        weight=formats.expert,
+        activation=formats.activation,
+        n_tokens=n_tokens,
+    )
+    faster = gpu_ps(memo, machine, grouped) < gpu_ps(memo, machine, single)
+    return grouped if faster else single
 
 
 def combine_operator(machine: Machine, n_read: int, n_written: int) -> Elementwise:

@@ -21,7 +21,7 @@ from ndpsim.errors import InvariantError
 from ndpsim.memo import Memo
 from ndpsim.ndp import ExpertSlice, execute
 from ndpsim.policy import Dispatch, Plan, Slot
-from ndpsim.system.costs import StageCosts, combine_operator, cpu_ps, expert_work
+from ndpsim.system.costs import StageCosts, combine_operator, cpu_ps, expert_work, resident_work
 from ndpsim.system.machine import GPU, HOST, Machine, ranks_of
 from ndpsim.system.residency import queue_of
 from ndpsim.system.situation import Amounts, Outcome, Queue, Situation, Transfer
@@ -152,28 +152,28 @@ class Stage:
 
     def _gpu_experts(self, plan: Plan, decided: Job) -> list[Job]:
         """Residents first; a copy starts when the one before has arrived and a buffer is free."""
-        jobs: list[Job] = []
+        slots = [self._situation.slots[index] for index in plan.gpu]
+        here = tuple(slot.n_tokens for slot in slots if slot.resident)
+        resident = resident_work(self._memo, self._machine, here, self._situation.n_tokens)
+        jobs = [self._on_gpu("experts", resident, [decided])] if resident else []
         fetched: list[Job] = []
         arrived: list[Job] = []
         issued = decided
-        for index in plan.gpu:
-            slot = self._situation.slots[index]
-            after = [decided]
-            if not slot.resident:
-                copies = self._machine.copies[slot.home]
-                setup_ps = max(copy.setup_ps + copy.latency_ps for copy in copies)
-                sizes = slot.left or [copy.n_bytes for copy in copies]
-                issued = self._engine.delay("copy set-up", setup_ps, [issued])
-                free = fetched[-STAGING_BUFFERS:][:1] if len(fetched) >= STAGING_BUFFERS else []
-                arrived = after = [
-                    self._engine.flow("fetch", c.route, n, after=[issued, *arrived, *free])
-                    for c, n in zip(copies, sizes, strict=True)
-                ]
-            job = self._on_gpu("expert", expert_work(self._machine, slot.n_tokens), after)
-            jobs.append(job)
-            if not slot.resident:
-                fetched.append(job)
-        return jobs
+        for slot in slots:
+            if slot.resident:
+                continue
+            copies = self._machine.copies[slot.home]
+            setup_ps = max(copy.setup_ps + copy.latency_ps for copy in copies)
+            sizes = slot.left or [copy.n_bytes for copy in copies]
+            issued = self._engine.delay("copy set-up", setup_ps, [issued])
+            free = fetched[-STAGING_BUFFERS:][:1] if len(fetched) >= STAGING_BUFFERS else []
+            arrived = [
+                self._engine.flow("fetch", c.route, n, after=[issued, *arrived, *free])
+                for c, n in zip(copies, sizes, strict=True)
+            ]
+            work = expert_work(self._machine, slot.n_tokens)
+            fetched.append(self._on_gpu("expert", work, arrived))
+        return jobs + fetched
 
     def _near_experts(self, plan: Plan, decided: Job) -> list[tuple[Job, int]]:
         """Near-data work of every unit; (arrival on the GPU, vectors that arrive)."""

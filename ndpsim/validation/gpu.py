@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ndpsim.errors import ConfigError, InputError
-from ndpsim.gpu import GpuOperator, GpuSpec, l2_hit_bytes, operator_ps
+from ndpsim.gpu import GpuSpec, l2_hit_bytes, operator_ps
 from ndpsim.memo import Memo
 from ndpsim.spec import load_preset, preset_names
 from ndpsim.validation.collectives import collective_us
@@ -21,7 +21,7 @@ from ndpsim.validation.elementwise import elementwise_kernels
 from ndpsim.validation.reference import find_folder, read_table
 from ndpsim.validation.routing import expert_loads
 from ndpsim.workload.grouped import grouped_operators, quantize_operator
-from ndpsim.workload.operators import Attention, Elementwise, Format, Gemm
+from ndpsim.workload.operators import Attention, Elementwise, Format, Gemm, Operator
 
 COLUMNS: Final = ("gpu", "op", "dtype", "time_us", "timing", "l2_warm", "framework", "layer")
 """Columns that every table has."""
@@ -237,7 +237,7 @@ def _launch_us(row: dict[str, Any], gpus: _Gpus) -> float:
     return (gpu.launch_eager - gpu.launch_kernel) / 1e6
 
 
-Kernels = list[tuple[GpuOperator, int]]
+Kernels = list[tuple[Operator, int]]
 
 
 def _formats(dtype: Any) -> tuple[Format, Format]:
@@ -255,7 +255,7 @@ def _held(gpu: GpuSpec, n_bytes: int, warm: Any) -> int:
     return l2_hit_bytes(gpu, n_bytes) if warm == "yes" and gpu.launch != "none" else 0
 
 
-def _passing(gpu: GpuSpec, kernel: Elementwise) -> tuple[GpuOperator, int]:
+def _passing(gpu: GpuSpec, kernel: Elementwise) -> tuple[Operator, int]:
     """A kernel whose operands the one before has just left in L2, or an earlier repetition."""
     return kernel, l2_hit_bytes(gpu, kernel.n_bytes)
 

@@ -164,4 +164,4 @@ class Elementwise:
         return self.activation.bytes_for(self.n_read + self.n_written)
 
 
-Operator: TypeAlias = Gemm | Attention | Elementwise
+Operator: TypeAlias = Gemm | GroupedGemm | Attention | Elementwise

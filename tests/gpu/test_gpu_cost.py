@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from ndpsim.errors import ConfigError
 from ndpsim.gpu import (
-    GpuOperator,
     GpuSpec,
     decode_attention_ps,
     flop_energy_fj,
@@ -21,7 +20,7 @@ from ndpsim.gpu import (
 from ndpsim.memo import Memo, NoMemo
 from ndpsim.spec import load_preset, preset_names
 from ndpsim.units import ceil_div
-from ndpsim.workload.operators import Attention, Elementwise, Format, Gemm, GroupedGemm
+from ndpsim.workload.operators import Attention, Elementwise, Format, Gemm, GroupedGemm, Operator
 
 FP16 = Format("fp16", 16)
 INT8 = Format("int8", 8)
@@ -79,7 +78,7 @@ operators = st.one_of(gemms, grouped_gemms, attentions, elementwises)
 
 @settings(max_examples=400)
 @given(gpu=gpus, operator=operators)
-def test_no_operator_beats_the_rates_of_the_bound(gpu: GpuSpec, operator: GpuOperator) -> None:
+def test_no_operator_beats_the_rates_of_the_bound(gpu: GpuSpec, operator: Operator) -> None:
     took_ps = operator_ps(MEMO, gpu, operator)
     memory_ps = operator.n_bytes * 10**12 / memory_bytes_per_s(gpu)
     assert took_ps >= math.floor(memory_ps)
@@ -90,13 +89,13 @@ def test_no_operator_beats_the_rates_of_the_bound(gpu: GpuSpec, operator: GpuOpe
 
 @settings(max_examples=400)
 @given(gpu=gpus, operator=operators)
-def test_more_bandwidth_is_never_slower(gpu: GpuSpec, operator: GpuOperator) -> None:
+def test_more_bandwidth_is_never_slower(gpu: GpuSpec, operator: Operator) -> None:
     faster = gpu.model_copy(update={"memory_bandwidth": gpu.memory_bandwidth * 2})
     assert operator_ps(MEMO, faster, operator) <= operator_ps(MEMO, gpu, operator)
 
 
 @given(operator=operators)
-def test_a_faster_clock_is_never_slower(operator: GpuOperator) -> None:
+def test_a_faster_clock_is_never_slower(operator: Operator) -> None:
     faster = RTX.model_copy(update={"clock": RTX.clock * 2})
     assert operator_ps(MEMO, faster, operator) <= operator_ps(MEMO, RTX, operator)
 

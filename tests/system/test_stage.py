@@ -10,6 +10,7 @@ from ndpsim.memo import Memo, NoMemo
 from ndpsim.policy import Slot
 from ndpsim.spec import resolve
 from ndpsim.system import Machine, Situation, Stage, Transfer, simulate
+from ndpsim.system.costs import expert_work, gpu_ps, resident_work
 from ndpsim.system.session import van_der_corput
 from ndpsim.testing.configs import tiny_config
 
@@ -205,3 +206,16 @@ def test_a_copy_that_speculation_had_begun_is_only_finished_on_demand() -> None:
     durations = [outcome.duration_ps for outcome in outcomes]
     assert durations == sorted(durations, reverse=True)
     assert len(set(durations)) == 3
+
+
+def test_resident_experts_share_kernels_where_that_is_faster() -> None:
+    machine, _ = machine_of(scheduler="gpu-only")
+    tokens = (3, 1, 1, 1)
+    single = [op for n in tokens for op in expert_work(machine, n)]
+    grouped = resident_work(Memo(), machine, tokens, 3)
+    assert gpu_ps(Memo(), machine, grouped) < gpu_ps(Memo(), machine, single)
+    assert sum(op.flop for op in grouped if op.name in ("expert_up", "expert_down")) == sum(
+        op.flop for op in single if op.name in ("expert_up", "expert_down")
+    )
+    published, _ = machine_of(scheduler="gpu-only", system__gpu__rule="attacc")
+    assert resident_work(Memo(), published, tokens, 3) == tuple(single)
