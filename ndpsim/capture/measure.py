@@ -89,7 +89,7 @@ class Bench:
     @property
     def on_gpu(self) -> bool:
         """Whether kernels run on a GPU."""
-        return self.device.type == "cuda"
+        return bool(self.device.type == "cuda")
 
     @property
     def timing(self) -> str:
@@ -134,7 +134,7 @@ class Bench:
 
 def event_us(call: Call) -> float:
     """Microseconds between two events around a call on the current stream."""
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
     begin.record()
     call()
