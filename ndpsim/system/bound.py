@@ -39,6 +39,9 @@ SCALES = np.array([[0.0], [0.25], [0.5], [0.75], [1.0]])
 """Tried multiples of the per-stage optimal GPU weight w."""
 
 
+N_TIMES = 6
+"""Least times of an expert: by memory and by compute, on the GPU, all units and the CPU."""
+
 WINDOWS = (1, 8, 64)
 """Lengths in steps of the windows in which the GPU's room is counted."""
 
@@ -176,15 +179,15 @@ class Bound:
         Memory and compute of different experts may overlap on a device, so each one's work in a
         stage is either all memory time or all compute time, whichever bounds better.
         """
-        gpu_memory, gpu_flop, *near, host_memory, host_flop = np.array(
-            [self._expert_ps_of(int(n)) for n in counts]
-        ).T
+        rows = [self._expert_ps_of(int(n)) for n in counts]
+        gpu_memory, gpu_flop, *near, host_memory, host_flop = np.array(rows).reshape(-1, N_TIMES).T
         on_gpu = max(gpu_memory, gpu_flop, key=np.sum)
         host = max(host_memory, host_flop, key=np.sum)
         if not self._near:
             return on_gpu, host
         units = max(*near, key=np.sum)
-        u = host.sum() / (units.sum() + host.sum())
+        both = units.sum() + host.sum()
+        u = host.sum() / both if both else 0.0
         return on_gpu, np.minimum(u * units, (1 - u) * host)
 
     def _expert_ps_of(self, n_tokens: int) -> tuple[float, ...]:

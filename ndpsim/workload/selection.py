@@ -82,7 +82,8 @@ def select(
             where,
             f"{prompt_tokens} prompt + {output_tokens} output tokens need positions 0 to "
             f"{n_positions - 1} of {batch} sequences; {_lack(held, n_positions, short)}; "
-            "ask for fewer tokens or sequences, or set trace.extend (loop, synth)",
+            "ask for fewer tokens or sequences, or make them up with "
+            "trace: {path: FILE, extend: loop or synth}",
         )
     rows = [_positions(trace, held[s], n_positions, extend, (seed, s)) for s in chosen]
     invented = sum(n_positions - held[s].n_real(n_positions) for s in chosen)

@@ -12,7 +12,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 def test_expert_parallel_loses_more_with_every_unit() -> None:
     """First-order arithmetic for Qwen3-30B-A3B, batch 1: the busiest of D units holds more than 8/D
-    of 8 active experts, by factors near 1.26, 1.67 and 2.05 at D = 2, 4, 6.
+    of 8 active experts, by factors near 1.26, 1.49, 1.67, 1.92 and 2.05 at D = 2 to 6.
     """
     short = {
         "workload.prompt_tokens": 8,
@@ -31,9 +31,9 @@ def test_expert_parallel_loses_more_with_every_unit() -> None:
         ]
         return float(times[0] / times[1])
 
-    ratios = [ratio(n) for n in (2, 4, 6)]
+    ratios = [ratio(n) for n in (2, 3, 4, 5, 6)]
     assert ratios == sorted(ratios)
-    assert ratios == pytest.approx([1.26, 1.67, 2.05], rel=0.08)
+    assert ratios == pytest.approx([1.26, 1.49, 1.67, 1.92, 2.05], rel=0.08)
 
 
 @pytest.mark.parametrize("config", sorted(path.name for path in CONFIGS.glob("*.yaml")))

@@ -129,3 +129,14 @@ def test_tokens_with_fewer_experts_are_not_lost(tmp_path: Path) -> None:
         tiny_config(trace=str(tmp_path / "t.parquet"), scheduler="tensor-parallel"), check=True
     )
     assert list(result.tokens["n_near"]) == [54, 3, 6, 3, 6, 3]
+
+
+@pytest.mark.parametrize("scheduler", ["edge-gpu-ndp", "expert-parallel", "on-demand", "monde"])
+def test_layers_without_any_active_expert_run(tmp_path: Path, scheduler: str) -> None:
+    model = ModelSpec.model_validate(tiny_config()["model"])
+    trace = synthesize(model, SyntheticSpec(), n_sequences=1, n_tokens=17, seed=3)
+    trace.experts[:, 1] = -1
+    write_trace(tmp_path / "t.parquet", trace)
+    config = tiny_config(trace=str(tmp_path / "t.parquet"), scheduler=scheduler)
+    result = run(config, check=True)
+    assert result.summary["e2e_s"] >= result.summary["bound_e2e_s"] > 0
