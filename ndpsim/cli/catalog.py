@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from ndpsim import registry
 from ndpsim.cli.output import print_json, print_view
@@ -51,10 +54,26 @@ def show_kind(kind: str, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    if kind == "scheduler":
+        for row in rows:
+            print_view(_entry(row))
+        return
     table = _table(*rows[0]) if rows else _table("name", "about")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     print_view(table)
+
+
+def _entry(row: Mapping[str, Any]) -> RenderableType:
+    """A scheduler as a name and an indented paragraph: more facts than columns fit."""
+    kind = ("exact" if row["exact"] else "not exact") + (", an oracle" if row["oracle"] else "")
+    facts = [
+        row["about"],
+        f"{kind}; uses {_cell(row['devices'])}; needs {_cell(row['trace']) or 'ids'} of the trace",
+    ]
+    if row["source"]:
+        facts.append(f"source: {row['source']}")
+    return Group(Text(row["name"], style="bold"), Padding(Text("\n".join(facts)), (0, 0, 0, 2)))
 
 
 def show_item(kind: str, name: str, as_json: bool) -> None:

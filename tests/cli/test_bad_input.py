@@ -157,7 +157,7 @@ def test_too_few_positions_say_how_many_are_needed(refused, traced, tmp_path):
     line = refused("run", traced)
     assert "positions 0 to 18" in line
     assert "18" in line
-    assert "trace.extend" in line
+    assert "extend: loop or synth" in line
 
 
 def test_a_batch_needs_as_many_sequences(refused, traced):
