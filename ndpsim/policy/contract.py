@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from ndpsim import registry
+from ndpsim.errors import ConfigError
 from ndpsim.spec.model import Spec, Time
 
 Phase: TypeAlias = Literal["prefill", "decode"]
@@ -67,12 +68,25 @@ class Policy(Spec):
     @classmethod
     def family_member(cls, name: str) -> type[Spec]:
         """The policy of this kind registered under a name."""
-        member: type[Spec] = registry.lookup(cls.kind, name)
-        return member
+        return registered(cls.kind, name)
 
     @model_serializer(mode="wrap")
     def _with_name(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"policy": self.name, **handler(self)}
+
+
+def registered(kind: str, name: str) -> type[Policy]:
+    """The policy of a kind registered under a name.
+
+    Raises
+    ------
+    ConfigError
+        There is none, or what is registered is no policy.
+    """
+    policy = registry.lookup(kind, name)
+    if not (isinstance(policy, type) and issubclass(policy, Policy)):
+        raise ConfigError(kind, f"'{name}' is no policy: {policy!r} does not derive from Policy")
+    return policy
 
 
 # --- partition ---------------------------------------------------------------------------------

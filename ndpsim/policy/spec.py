@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import BeforeValidator, SerializeAsAny, model_validator
 
 from ndpsim import registry
-from ndpsim.policy.contract import Cache, Dispatch, Need, Partition, Policy, Prefetch
+from ndpsim.policy.contract import Cache, Dispatch, Need, Partition, Policy, Prefetch, registered
 from ndpsim.spec.model import Spec
 
 FIELDS: Final[Mapping[Need, str]] = {
@@ -31,8 +31,7 @@ def _reader(kind: str) -> Callable[[object], object]:
         name = parameters.pop("policy", None)
         if not isinstance(name, str):
             raise ValueError(f"expected a {kind} name or a mapping with 'policy: NAME'")
-        policy: type[Policy] = registry.lookup(kind, name)
-        return policy.model_validate(parameters)
+        return registered(kind, name).model_validate(parameters)
 
     return read
 

@@ -1,6 +1,8 @@
 import pytest
 
-from ndpsim.policy import SchedulerSpec
+from ndpsim import registry
+from ndpsim.errors import ConfigError
+from ndpsim.policy import Cache, SchedulerSpec
 from ndpsim.policy.dispatch.monde import BandwidthRatio
 from ndpsim.spec import load_preset, preset_names
 
@@ -141,3 +143,11 @@ def test_identity_counts_a_file_by_its_content(tmp_path):
 def test_a_lookahead_needs_a_cache_that_keeps_what_arrives():
     with pytest.raises(ValueError, match="prefetch 'next-gate' needs a cache that keeps"):
         scheduler(prefetch={"policy": "next-gate", "recall": 0.9})
+
+
+def test_what_is_no_policy_is_refused(monkeypatch):
+    monkeypatch.setattr(registry, "lookup", lambda kind, name: print)
+    with pytest.raises(ConfigError, match="'mine' is no policy"):
+        Cache.family_member("mine")
+    with pytest.raises(ValueError, match="'mine' is no policy"):
+        scheduler(cache="mine")
